@@ -1,0 +1,120 @@
+"""The cache folder: every heavy or slow result, keyed by all it depends on, written atomically, checked when read.
+
+An entry is a folder with a manifest (`entry.json`: what it depends on, and the size and SHA-256 of every file).
+It is filled under the name `….partial` and renamed when complete, so a reader never sees half an entry. A builder
+that is interrupted finds its partial folder again next time and may go on from there. An entry whose files do not
+match its manifest is set aside and built anew.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+MANIFEST = "entry.json"
+
+
+def folder() -> Path:
+    """`$FACELAB_CACHE`, else `$XDG_CACHE_HOME/facelab`, else `~/.cache/facelab`."""
+    if own := os.environ.get("FACELAB_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "facelab"
+
+
+def path(kind: str, name: str, **depends) -> Path:
+    """Where the entry `name` that depends on `depends` (JSON values) lives.
+
+    >>> path("faces", "pose", seed=0, size=128).name == path("faces", "pose", size=128, seed=0).name
+    True
+    """
+    return folder() / kind / f"{name.replace('/', '-')}-{digest(depends)}"
+
+
+def digest(value) -> str:
+    """A short key of a JSON value, the same in every process.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sha256(file: Path) -> str:
+    total = hashlib.sha256()
+    with open(file, "rb") as f:
+        while block := f.read(1 << 22):
+            total.update(block)
+    return total.hexdigest()
+
+
+def problem(entry: Path) -> str | None:
+    """What is wrong with an entry that exists, or None: files missing, resized or altered."""
+    try:
+        files = json.loads((entry / MANIFEST).read_text())["files"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"its manifest cannot be read ({error})"
+    for name, (size, sha) in files.items():
+        file = entry / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes, not {size}"
+        if sha256(file) != sha:
+            return f"{name} does not match its checksum"
+    return None
+
+
+def build(entry: Path, fill: Callable[[Path], None], about: dict | None = None) -> Path:
+    """The entry's folder, filled by `fill(folder)` unless a sound one is there already.
+
+    `fill` gets the partial folder, with whatever an interrupted earlier call left in it: it must check what it
+    re-uses. One process fills, others wait. Raises OSError that names the folder and the way out where the cache
+    cannot be written.
+    """
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(entry.with_name(entry.name + ".lock")):
+            if entry.exists():
+                if (wrong := problem(entry)) is None:
+                    return entry
+                log.warning("cache entry %s is damaged: %s; building it anew", entry, wrong)
+                shutil.rmtree(entry)
+            partial = entry.with_name(entry.name + ".partial")
+            partial.mkdir(exist_ok=True)
+            (partial / MANIFEST).unlink(missing_ok=True)
+            fill(partial)
+            _seal(partial, about or {})
+            os.replace(partial, entry)
+            return entry
+    except OSError as error:
+        raise explain(error, entry) from error
+
+
+def _seal(partial: Path, about: dict) -> None:
+    files = sorted(f for f in partial.rglob("*") if f.is_file())
+    table = {f.relative_to(partial).as_posix(): (f.stat().st_size, sha256(f)) for f in files}
+    write_text(partial / MANIFEST, json.dumps({"about": about, "files": table}, indent=1))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)
+
+
+def explain(error: OSError, where: Path) -> OSError:
+    """The same OSError, saying which folder and what to do."""
+    way_out = "set FACELAB_CACHE to a folder you can write to"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        return OSError(error.errno, f"the cache folder cannot be written ({error.strerror}): {way_out}", str(where))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OSError(error.errno, f"the disk is full: free some space or {way_out}", str(where))
+    return error

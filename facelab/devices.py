@@ -1,0 +1,22 @@
+"""Which device the arrays live on."""
+
+import os
+
+import torch
+
+
+def device(name: str | torch.device = "auto") -> torch.device:
+    """`"auto"` is `$FACELAB_DEVICE`, else CUDA where there is one, else the CPU. ValueError for a device this machine lacks.
+
+    >>> device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        name = os.environ.get("FACELAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:N'") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} is not here: torch {torch.__version__} finds no CUDA device; use 'cpu'")
+    return found
