@@ -29,6 +29,7 @@ _FUNCTIONS = {
     "find_crafts": "facelab.filters.craft",
     "characteristic_curves": "facelab.filters.curves",
     "record": "facelab.workbench.record",
+    "recorded": "facelab.workbench.record",
 }
 __all__ = [*_MODULES, *_FUNCTIONS]
 

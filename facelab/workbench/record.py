@@ -1,0 +1,122 @@
+"""The one way a notebook states a number worth quoting.
+
+A headless run names a file in `$FACELAB_RESULTS`; every entry is appended to it as one line of JSON, so that
+whatever was recorded before a crash is kept. Without that file entries stay in memory and notebooks work the
+same by hand.
+"""
+
+import json
+import math
+import os
+import re
+from numbers import Real
+from pathlib import Path
+
+import pandas as pd
+
+RESULTS = "FACELAB_RESULTS"  # the file a headless run collects results in
+NOTEBOOK = "FACELAB_NOTEBOOK"  # the two-digit number of the notebook that run executes
+KEY = re.compile(r"(\d\d)((?:\.[A-Za-z0-9][A-Za-z0-9_+-]*)+)")
+COLUMNS = ["value", "low", "high", "unit", "paper", "note"]
+
+_memory: dict[str, dict] = {}
+
+
+def record(
+    key: str,
+    value: float,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    paper: float | None = None,
+    note: str = "",
+) -> dict:
+    """Record one number and return its entry.
+
+    key: "NN.name", NN the notebook's number, e.g. "02.yaw.score".  low, high: the ends of its 95 % interval,
+    both or neither.  paper: the value the paper prints.  A key recorded twice keeps its last value.
+
+    Raises ValueError for a malformed key or one of another notebook, a value that is not finite, an interval
+    that does not hold the value; TypeError for what is not a number or not a text.
+
+    >>> record("02.yaw.score", 0.96, low=0.95, high=0.97, paper=0.9)["value"]
+    0.96
+    >>> record("02.yaw.score", float("nan"))
+    Traceback (most recent call last):
+        ...
+    ValueError: 02.yaw.score: value must be finite, not nan
+    """
+    match = KEY.fullmatch(key) if isinstance(key, str) else None
+    if match is None:
+        raise ValueError(f"key {key!r} is not of the form 'NN.name', e.g. '02.yaw.score'")
+    if (notebook := os.environ.get(NOTEBOOK)) and match[1] != notebook:
+        raise ValueError(f"key {key!r} belongs to notebook {match[1]}, but this is notebook {notebook}")
+    numbers = {"value": value, "low": low, "high": high, "paper": paper}
+    for name, number in numbers.items():
+        if number is not None or name == "value":
+            numbers[name] = _number(key, name, number)
+    value, low, high = numbers["value"], numbers["low"], numbers["high"]
+    if (low is None) != (high is None):
+        raise ValueError(f"{key}: an interval needs both ends, not low={low} and high={high}")
+    if low is not None and not low <= value <= high:
+        raise ValueError(f"{key}: expected low ≤ value ≤ high, not {low} ≤ {value} ≤ {high}")
+    for name, text in (("unit", unit), ("note", note)):
+        if not isinstance(text, str):
+            raise TypeError(f"{key}: {name} must be a text, not {type(text).__name__} {text!r}")
+    entry = {
+        "value": value,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "paper": numbers["paper"],
+        "note": note,
+    }
+    if file := os.environ.get(RESULTS):
+        _append(Path(file), json.dumps({key: entry}, ensure_ascii=False) + "\n")
+    else:
+        _memory[key] = entry
+    return entry
+
+
+def _number(key: str, name: str, number) -> int | float:
+    """A plain Python number (JSON knows no NumPy scalars); whole numbers stay whole."""
+    if hasattr(number, "item") and getattr(number, "size", 1) == 1:
+        number = number.item()
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise TypeError(f"{key}: {name} must be a number, not {type(number).__name__} {number!r}")
+    if not math.isfinite(number):
+        raise ValueError(f"{key}: {name} must be finite, not {number}")
+    return int(number) if isinstance(number, int) else float(number)
+
+
+def _append(file: Path, line: str) -> None:
+    """One write to a file opened for appending: a line arrives whole or not at all."""
+    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
+
+
+def read(file: str | Path) -> dict[str, dict]:
+    """The entries a run has collected in `file` so far, in the order of their first recording."""
+    entries: dict[str, dict] = {}
+    if Path(file).exists():
+        for line in Path(file).read_text(encoding="utf-8").splitlines():
+            entries |= json.loads(line)
+    return entries
+
+
+def recorded() -> pd.DataFrame:
+    """What has been recorded so far: one row per key; columns value, low, high, unit, paper, note.
+
+    Closes every notebook: `fl.recorded()` shows what was measured beside what the paper prints.
+
+    >>> _ = record("00.render.images_per_s", 25.0, "images/s")
+    >>> recorded().loc["00.render.images_per_s", "unit"]
+    'images/s'
+    """
+    file = os.environ.get(RESULTS)
+    entries = read(file) if file else _memory
+    table = pd.DataFrame.from_dict(entries, orient="index", columns=COLUMNS)
+    return table.astype({"value": float, "low": float, "high": float, "paper": float})

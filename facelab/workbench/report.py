@@ -1,0 +1,149 @@
+"""A run's folder as pages that open from disk with no network: one per notebook and an index.
+
+The templates and the style sheet in `pages/` are inlined: no script, style sheet, font or image is loaded
+from anywhere. Interactive outputs show the static twin they carry (`image/png`). Formulas are plain text;
+there is no MathJax to set them.
+"""
+
+import base64
+import re
+from pathlib import Path
+
+import jinja2
+import nbformat
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+from facelab import cache
+from facelab.workbench import runs
+
+PAGES = Path(__file__).with_name("pages")
+# Set on the class all converters share: the filter that picks a representation does not ask HTMLExporter.
+_PRIORITY = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+_CONFIG = Config(NbConvertBase={"display_data_priority": _PRIORITY})
+
+
+def write(folder: Path) -> Path:
+    """Write every notebook's page, the figures and `index.html` (returned) into a run's folder."""
+    folder = Path(folder)
+    outcomes = list(runs.outcomes(folder).values())
+    thumbnails = {}
+    for outcome in outcomes:
+        file = folder / f"{outcome.notebook}.ipynb"
+        if file.is_file():
+            notebook = nbformat.read(file, as_version=4)
+            cache.write_text(file.with_suffix(".html"), page(notebook, outcome))
+            figures = extract_figures(notebook, outcome.number, folder / "figures")
+            thumbnails[outcome.notebook] = figures[0].relative_to(folder).as_posix() if figures else None
+    cache.write_text(folder / "index.html", index(outcomes, thumbnails, title=folder.name))
+    return folder / "index.html"
+
+
+def page(notebook, outcome: runs.Outcome) -> str:
+    """An executed notebook (an nbformat node) as one self-contained HTML page."""
+    for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = _settled(cell.outputs)
+    exporter = HTMLExporter(
+        config=_CONFIG, raw_template=(PAGES / "notebook.html.j2").read_text(encoding="utf-8")
+    )
+    resources = {"outcome": outcome, "style": _style(), "provenance": _provenance([outcome])}
+    html, _ = exporter.from_notebook_node(notebook, resources)
+    return html
+
+
+def _settled(outputs: list) -> list:
+    """What a terminal would show: neighbouring pieces of one stream joined, and of a progress bar the last
+    state."""
+    settled: list = []
+    for output in outputs:
+        before = settled[-1] if settled else None
+        if output.output_type == "stream" and before and before.get("name") == output.name:
+            before.text += output.text
+        else:
+            settled.append(output)
+    for output in settled:
+        if output.output_type == "stream":
+            output.text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
+    return settled
+
+
+def index(outcomes: list[runs.Outcome], thumbnails: dict[str, str | None], title: str) -> str:
+    """The run's front page: a card per notebook, and how the run came about."""
+    template = _templates().get_template("index.html.j2")
+    return template.render(
+        outcomes=outcomes,
+        thumbnails=thumbnails,
+        title=title,
+        style=_style(),
+        provenance=_provenance(outcomes),
+    )
+
+
+def _templates() -> jinja2.Environment:
+    found = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
+    found.filters |= {"number": number, "interval": interval}
+    return found
+
+
+def _style() -> str:
+    return (PAGES / "style.css").read_text(encoding="utf-8")
+
+
+def _provenance(outcomes: list[runs.Outcome]) -> dict[str, str]:
+    """How these results came about, as words; several values where notebooks differ."""
+
+    def joined(values) -> str:
+        return ", ".join(dict.fromkeys(str(v) for v in values if v is not None)) or "–"
+
+    versions: dict = outcomes[-1].versions if outcomes else {}
+    commits = (
+        o.commit and o.commit["id"][:10] + (" + changes" if o.commit["dirty"] else "") for o in outcomes
+    )
+    return {
+        "profile": joined(o.profile for o in outcomes),
+        "seed": joined(o.parameters.get("seed") for o in outcomes),
+        "data": joined(o.parameters.get("faces") for o in outcomes),
+        "device": joined(o.device for o in outcomes),
+        "commit": joined(commits),
+        "minutes": f"{sum(o.minutes for o in outcomes):.1f}",
+        "versions": ", ".join(f"{name} {v}" for name, v in versions.items() if v),
+    }
+
+
+def extract_figures(notebook, prefix: str, folder: Path) -> list[Path]:
+    """Write the PNG outputs of a notebook as `<prefix>-k.png`, k = 1, 2, … in order of appearance."""
+    folder.mkdir(parents=True, exist_ok=True)
+    outputs = [
+        o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
+    ]
+    figures = []
+    for k, output in enumerate(outputs, start=1):
+        figures.append(folder / f"{prefix}-{k}.png")
+        figures[-1].write_bytes(base64.b64decode(output.data["image/png"]))
+    for file in folder.glob(f"{prefix}-*.png"):
+        if file not in figures:  # of an earlier run that drew more
+            file.unlink()
+    return figures
+
+
+def number(value: float | int | None) -> str:
+    """A number as a reader wants it: four significant digits, whole numbers whole, – for none.
+
+    >>> [number(v) for v in (0.958123, 1234567, 3.2e-11, 25.0, None)]
+    ['0.9581', '1,234,567', '3.2e-11', '25', '–']
+    """
+    if value is None:
+        return "–"
+    if float(value).is_integer() and abs(value) < 1e12:
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def interval(entry: dict) -> str:
+    """The 95 % interval of an entry, or nothing.
+
+    >>> interval({"low": 0.91, "high": 0.97})
+    '0.91 … 0.97'
+    """
+    return "" if entry["low"] is None else f"{number(entry['low'])} … {number(entry['high'])}"

@@ -1,0 +1,136 @@
+"""What a run's folder holds: for every notebook NN_name its executed `.ipynb`, its page `.html` and its
+outcome `.json`; `results.json` merged from the outcomes; `figures/NN-k.png`; `index.html`.
+"""
+
+import json
+import logging
+import platform
+import re
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from facelab import cache
+
+log = logging.getLogger(__name__)
+PACKAGES = (
+    *("facelab", "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn"),
+    *("safetensors", "anny", "warp-lang", "numba"),
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one notebook fared.
+
+    digest: all that its results depend on (source, package, parameters, versions, device).
+    status: "ok" or "failed"; error: one line, empty if ok.  commit: {"id", "dirty"} or None outside git.
+    """
+
+    notebook: str
+    title: str
+    status: str
+    error: str
+    minutes: float
+    digest: str
+    parameters: dict
+    results: dict
+    versions: dict
+    device: str
+    commit: dict | None
+
+    @property
+    def number(self) -> str:
+        return self.notebook[:2]
+
+    @property
+    def profile(self) -> str:
+        return self.parameters["profile"]
+
+    def save(self, folder: Path) -> None:
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        cache.write_text(folder / f"{self.notebook}.json", text)
+
+
+def root() -> Path:
+    """The folder with `notebooks/`: the clone this package is installed from, else the current folder."""
+    for folder in (Path(__file__).parents[2], Path.cwd()):
+        if (folder / "notebooks").is_dir():
+            return folder
+    raise ValueError(f"no folder 'notebooks' in {Path.cwd()}: run this inside a clone of facelab")
+
+
+def folder(name: str, out: Path | None = None) -> Path:
+    """Where the run `name` lives: `reports/runs/<name>`, or under `out`."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"run name {name!r}: expected letters, digits, '.', '-' and '_', e.g. 'default'")
+    return (Path(out) if out is not None else root() / "reports" / "runs").resolve() / name
+
+
+def outcomes(folder: Path) -> dict[str, Outcome]:
+    """The outcomes kept in a run's folder, by notebook. One that cannot be read counts as never run."""
+    found = {}
+    for file in sorted(folder.glob("[0-9][0-9]_*.json")):
+        try:
+            found[file.stem] = Outcome(**json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            log.warning("%s cannot be read (%s): the notebook counts as not run", file, error)
+    return found
+
+
+def merge(folder: Path) -> dict:
+    """All results of the notebooks that succeeded, with how they came about; also written as
+    `results.json`."""
+    good = [o for o in outcomes(folder).values() if o.status == "ok"]
+    results: dict = {}
+    for outcome in good:
+        results |= outcome.results
+    results["run"] = {
+        "profile": ", ".join(_distinct(o.profile for o in good)),
+        "seeds": _distinct(o.parameters["seed"] for o in good if "seed" in o.parameters),
+        "versions": good[-1].versions if good else {},
+        "device": ", ".join(_distinct(o.device for o in good)),
+        "data": _distinct(o.parameters["faces"] for o in good if "faces" in o.parameters),
+        "commit": good[-1].commit if good else None,
+        "minutes": {o.notebook: round(o.minutes, 2) for o in good},
+        "notebooks": {
+            o.notebook: {"title": o.title, "parameters": o.parameters, "commit": o.commit} for o in good
+        },
+    }
+    cache.write_text(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    return results
+
+
+def _distinct(values) -> list:
+    return list(dict.fromkeys(values))
+
+
+def versions() -> dict[str, str | None]:
+    """Python and the packages results depend on; None = not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def commit(folder: Path) -> dict | None:
+    """The commit checked out at `folder` and whether tracked files differ from it; None outside git."""
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"id": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}
