@@ -214,7 +214,7 @@ class _Table:
                 kinds.append((kind, opposite))
                 columns.append(y)
             else:
-                log.warning("task %r: %r is not tested, all %d images are alike", task, kind, len(y))
+                log.warning("task %r: %r is alike on all images, not tested", task, kind)
         if not kinds:
             raise ValueError(f"task {task!r}: the label is {targets[known][0]} on all {known.sum()} images")
         people = np.unique(np.asarray(responses.identities)[known], return_inverse=True)[1]
@@ -225,8 +225,8 @@ class _Table:
         varies, needed = _varies(y, people), int(np.ceil(1 - np.log2(alpha)))
         if k - away < needed:
             raise ValueError(
-                f"task {task!r}: {k} people, {away} of them held out, are too few for a false-discovery rate of "
-                f"{alpha:g}: p-values by person need at least {needed} people to discover on"
+                f"task {task!r}: {k} people, {away} of them held out, are too few for a false-discovery rate "
+                f"of {alpha:g}: p-values by person need at least {needed} people to discover on"
             )
         chosen = {layer: responses.layers[layer][known] for layer in layers or responses.layers}
         return cls(chosen, kinds, y, people, held[people], varies)

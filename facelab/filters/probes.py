@@ -1,0 +1,287 @@
+"""Linear read-outs: how much of a task can be read from a layer, on people the read-out has never seen.
+
+Ridge regression on standardised responses, in closed form from centred sums alone:
+
+    β = (XᵀX / n + α I)⁻¹ Xᵀy / n
+
+so moments measured once serve every fold and every α. Folds share nobody. For each held-out fold α is chosen
+by leaving out each of the other folds in turn (nested, so the score has seen neither the faces nor the
+choice).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from facelab import tasks
+from facelab.errors import unknown
+
+ALPHAS = 10.0 ** np.arange(-7, 2.1)
+DEAD = 1e-6  # a column whose spread is below this share of its mean is constant up to float32 rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Centred:
+    """n rows, their means, and the sums of squares and products about them; what `Moments.system` also
+    gives."""
+
+    n: float
+    mean_x: np.ndarray  # (C,)
+    mean_y: np.ndarray  # (T,)
+    xx: np.ndarray  # (C, C)
+    xy: np.ndarray  # (C, T)
+    yy: np.ndarray  # (T, T)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """ŷ = intercept (T,) + x · coef (C, T); `cut` (T,): above it a yes / no target counts as yes."""
+
+    intercept: np.ndarray
+    coef: np.ndarray
+    cut: np.ndarray
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(n, T) predicted targets from responses x (n, C)."""
+        if np.ndim(x) != 2 or np.shape(x)[1] != len(self.coef):
+            raise ValueError(
+                f"responses of shape {np.shape(x)} do not fit a probe of {len(self.coef)} filters"
+            )
+        return self.intercept + x @ self.coef
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A linear read-out of `task` from `layer`, fitted to all data, and how its twins did on unseen people.
+
+    scores: one row per fold: fold, n, r2 (pooled over targets), and where the single rows were at hand
+        accuracy and balanced_accuracy (classes) or mae (numbers). models: the fold's twin, fitted to the
+        other folds.
+    held_out: (n, T) each row's prediction by the twin that has not seen its person, NaN where the label is
+        missing; None where only moments were at hand.
+    """
+
+    task: str
+    layer: str
+    model: Linear
+    alpha: float
+    scores: pd.DataFrame
+    models: tuple[Linear, ...]
+    held_out: np.ndarray | None = None
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(n, T) predicted targets; T and their meaning: `tasks.get(task).target_names`."""
+        return self.model.predict(x)
+
+    def decide(self, x: np.ndarray) -> np.ndarray:
+        """(n,) class indices, or (n, T) 0 / 1 for a task of several labels, or (n,) numbers."""
+        return decide(self.task, self.predict(x), self.model.cut)
+
+    @property
+    def metric(self) -> str:
+        """What `score` is: balanced_accuracy where classes could be counted, else r2."""
+        return "balanced_accuracy" if "balanced_accuracy" in self.scores else "r2"
+
+    @property
+    def score(self) -> float:
+        """The mean over the folds of the held-out `metric`."""
+        return float(self.scores[self.metric].mean())
+
+    def table(self) -> pd.DataFrame:
+        """The held-out scores, one row per fold."""
+        return self.scores.assign(task=self.task, layer=self.layer)
+
+
+def fit(source, layer: str, task: str, *, folds: int = 5, seed: int = 0) -> Probe:
+    """A ridge read-out of `task` from one layer of a response table or of moments.
+
+    source: `Responses` (folds are drawn here: `folds`, `seed`) or `Moments` (which carry their own folds;
+    scores are R² only, since moments know no single face). ValueError: unknown layer or task, labels missing
+    or constant.
+
+    >>> from types import SimpleNamespace
+    >>> rng = np.random.default_rng(0)
+    >>> yaw = rng.uniform(-60, 60, (200, 1))
+    >>> x = np.hstack([0.1 * yaw + rng.normal(size=(200, 1)), rng.normal(size=(200, 2))])
+    >>> table = SimpleNamespace(layers={"conv": x}, identities=np.arange(200) // 10, targets=lambda task: yaw)
+    >>> probe = fit(table, "conv", "yaw")
+    >>> probe.score > 0.9, probe.predict(x).shape
+    (True, (200, 1))
+    """
+    if layer not in source.layers:
+        raise unknown("layer", layer, source.layers)
+    if hasattr(source, "system"):
+        return _fit_moments(source, layer, tasks.get(task).name)
+    targets = source.targets(tasks.get(task).name)
+    return fit_table(
+        source.layers[layer], targets, source.identities, task, folds=folds, seed=seed, layer=layer
+    )
+
+
+def fit_table(x, targets, identities, task: str, *, folds: int = 5, seed: int = 0, layer: str = "") -> Probe:
+    """The same from plain arrays: responses x (n, C), targets (n, T) with NaN rows where missing, identities
+    (n,)."""
+    known = ~np.isnan(targets).any(1)
+    if not known.any():
+        raise ValueError(f"task {task!r}: none of the {len(known)} images has this label")
+    if (np.ptp(targets[known], axis=0) == 0).all():
+        raise ValueError(f"task {task!r}: the label is {targets[known][0]} on all {known.sum()} images")
+    x, y = np.asarray(x, np.float64)[known], targets[known]
+    fold = assign_folds(np.asarray(identities)[known], folds, seed)
+    parts = _Parts(x, y, fold)
+    alpha, models = _nested(parts.system, folds)
+    predicted = np.full(targets.shape, np.nan)
+    predicted[known] = held_out(models, x, fold)
+    cut = np.stack([model.cut for model in models])[fold]
+    rows = [_scores(task, y[fold == f], predicted[known][fold == f], cut[fold == f], f) for f in range(folds)]
+    whole = ridge(parts.system(range(folds)), (alpha,))[0]
+    return Probe(task, layer, whole, alpha, pd.DataFrame(rows), tuple(models), predicted)
+
+
+def held_out(models, x: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """(n, T) each row's prediction by the model of its own fold, which was fitted to the others."""
+    out = np.empty((len(x), models[0].coef.shape[1]))
+    for f, model in enumerate(models):
+        out[fold == f] = model.predict(x[fold == f])
+    return out
+
+
+def assign_folds(identities: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) the fold of each row; all rows of a person share one. ValueError for fewer people than folds."""
+    people, codes = np.unique(identities, return_inverse=True)
+    if not 3 <= folds <= len(people):
+        raise ValueError(
+            f"{folds} folds of {len(people)} people: expected at least 3 folds and as many people"
+        )
+    return np.random.default_rng(seed).permutation(np.arange(len(people)) % folds)[codes]
+
+
+def ridge(system, alphas=ALPHAS) -> list[Linear]:
+    """One ridge solution per α from centred sums (Centred or a moments' System), coefficients in raw units.
+
+    Columns are standardised, so that α means the same in every layer; constant ones get 0. One
+    eigendecomposition serves all α.
+    """
+    spread = np.sqrt(np.diagonal(system.xx) / system.n)
+    live = spread > DEAD * np.abs(system.mean_x)
+    scale = spread[live]
+    xx = system.xx[np.ix_(live, live)] / np.outer(scale, scale) / system.n
+    values, vectors = np.linalg.eigh(xx)
+    rotated = vectors.T @ (system.xy[live] / scale[:, None]) / system.n  # (c, T)
+    out = []
+    for alpha in alphas:
+        coef = np.zeros(system.xy.shape)
+        coef[live] = vectors @ (rotated / (np.maximum(values, 0) + alpha)[:, None]) / scale[:, None]
+        intercept = system.mean_y - system.mean_x @ coef
+        out.append(Linear(intercept, coef, _cut(system, intercept, coef)))
+    return out
+
+
+def r2(model: Linear, system) -> float:
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² of a model on other rows, pooled over targets: a quadratic form in their
+    sums."""
+    bias = system.mean_y - model.intercept - system.mean_x @ model.coef
+    b = model.coef
+    error = np.trace(system.yy) - 2 * (b * system.xy).sum() + (b * (system.xx @ b)).sum()
+    total = np.trace(system.yy)
+    return float(1 - (error + system.n * (bias**2).sum()) / total) if total > 0 else np.nan
+
+
+def decide(task: str, predicted: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """What predicted targets (n, T) say: class indices (n,), 0 / 1 (n, T) for several labels, or numbers
+    (n,)."""
+    about = tasks.get(task)
+    if about.kind == "regression":
+        return predicted[:, 0]
+    if about.kind == "labels":
+        return (predicted > cut).astype(int)
+    return (predicted > cut)[:, 0].astype(int) if predicted.shape[1] == 1 else predicted.argmax(1)
+
+
+def _cut(system, intercept, coef) -> np.ndarray:
+    """Half way between the mean prediction of the two classes: rare classes are not drowned by common
+    ones."""
+    share = np.clip(system.mean_y, 1e-12, 1 - 1e-12)  # of ones, where the target is 0 / 1
+    tilt = (coef * system.xy).sum(
+        0
+    ) / system.n  # the mean of the ones is `tilt / share` above the overall mean
+    middle = intercept + system.mean_x @ coef
+    return middle + 0.5 * (tilt / share - tilt / (1 - share))
+
+
+def _nested(system: Callable, folds: int) -> tuple[float, list[Linear]]:
+    """α for all the data, and each held-out fold's model with an α of its own choosing."""
+    everyone = range(folds)
+
+    def best_alpha(inside) -> float:
+        gain = np.zeros(len(ALPHAS))
+        for f in inside:
+            candidates = ridge(system([g for g in inside if g != f]))
+            scores = [r2(model, system([f])) for model in candidates]
+            gain += np.nan_to_num(scores)  # a fold whose labels are all alike has no say
+        return float(ALPHAS[gain.argmax()])
+
+    models = []
+    for f in everyone:
+        others = [g for g in everyone if g != f]
+        models.append(ridge(system(others), (best_alpha(others),))[0])
+    return best_alpha(everyone), models
+
+
+def _fit_moments(moments, layer: str, task: str) -> Probe:
+    fold = moments.groups["fold"].to_numpy()
+    folds = int(fold.max()) + 1
+    system = partial(_system, moments, layer, task, fold)
+    alpha, models = _nested(system, folds)
+    rows = []
+    for f, model in enumerate(models):
+        unseen = system([f])
+        rows.append({"fold": f, "n": int(unseen.n), "r2": r2(model, unseen)})
+    whole = ridge(system(range(folds)), (alpha,))[0]
+    return Probe(task, layer, whole, alpha, pd.DataFrame(rows), tuple(models))
+
+
+def _system(moments, layer, task, fold, chosen):
+    return moments.system(layer, task, weights=np.isin(fold, list(chosen)).astype(float))
+
+
+class _Parts:
+    """Centred sums of any union of folds, from the sums of each."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, fold: np.ndarray):
+        self.x0, self.y0 = x.mean(0), y.mean(0)
+        z = np.hstack([x - self.x0, y - self.y0])  # shifted first, so that nothing cancels
+        self.c = x.shape[1]
+        self.n = np.bincount(fold).astype(float)
+        self.first = np.stack([z[fold == f].sum(0) for f in range(len(self.n))])
+        self.second = np.stack([z[fold == f].T @ z[fold == f] for f in range(len(self.n))])
+
+    def system(self, folds) -> Centred:
+        folds, c = list(folds), self.c
+        n, mean = self.n[folds].sum(), self.first[folds].sum(0) / self.n[folds].sum()
+        s = self.second[folds].sum(0) - n * np.outer(mean, mean)
+        return Centred(n, self.x0 + mean[:c], self.y0 + mean[c:], s[:c, :c], s[:c, c:], s[c:, c:])
+
+
+def _scores(task: str, y: np.ndarray, predicted: np.ndarray, cut: np.ndarray, fold: int) -> dict:
+    total = np.square(y - y.mean(0)).sum()
+    row = {
+        "fold": fold,
+        "n": len(y),
+        "r2": 1 - np.square(y - predicted).sum() / total if total > 0 else np.nan,
+    }
+    about = tasks.get(task)
+    if about.kind == "regression":
+        return row | {"mae": np.abs(y - predicted).mean()}
+    said = decide(task, predicted, cut)
+    columns = [(y[:, 0], said)] if y.shape[1] == 1 else [(y.argmax(1), said)]
+    if about.kind == "labels":
+        columns = list(zip(y.T, said.T, strict=True))
+    balanced = [np.mean([(b[a == c] == c).mean() for c in np.unique(a)]) for a, b in columns]
+    return row | {
+        "accuracy": np.mean([(a == b).mean() for a, b in columns]),
+        "balanced_accuracy": np.mean(balanced),
+    }
