@@ -1,0 +1,170 @@
+"""The command `facelab`."""
+
+import logging
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from facelab import __version__
+
+# Everything heavy is imported inside the commands, so that `facelab --help` answers at once.
+
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def _plainly():
+    """A user's mistake (exit code 2) or a full disk (1) is one clear line; `-v` adds where it arose."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        log.info("it arose here", exc_info=True)
+        plain = click.ClickException(str(error))
+        plain.exit_code = 2 if isinstance(error, (ValueError, TypeError)) else 1
+        raise plain from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="facelab")
+@click.option("-v", "--verbose", is_flag=True, help="Say more about what is going on.")
+def main(verbose: bool) -> None:
+    """What do the filters of a pretrained face network know about tasks it was never trained for?"""
+    logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING)
+
+
+@main.command()
+@click.argument("sources", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every source there is.")
+def fetch(sources: tuple[str, ...], everything: bool) -> None:
+    """Fetch the weights of SOURCES into the cache (what is there already is checked and kept)."""
+    with _plainly():
+        from facelab import errors, nets
+
+        if not sources and not everything:
+            raise ValueError(f"name some sources ({', '.join(nets.SOURCES)}) or say --all")
+        for name in sources:
+            if name not in nets.SOURCES:
+                raise errors.unknown("source", name, nets.SOURCES)
+        for name in nets.SOURCES if everything else sources:
+            click.echo(f"{name}: {nets.fetch(name)}")
+
+
+@main.group()
+def faces() -> None:
+    """Rendered faces."""
+
+
+@faces.command("list")
+def list_faces() -> None:
+    """The presets and what they show."""
+    with _plainly():
+        from facelab.faces import PRESETS
+
+        for name in PRESETS:
+            click.echo(name)
+
+
+@faces.command()
+@click.argument("preset")
+@click.option("--size", default=128, show_default=True, help="Side of the images in pixels.")
+@click.option("--seed", default=0, show_default=True, help="Other people, other light.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write PNG images and labels.csv here too.")
+def render(preset: str, size: int, seed: int, out: Path | None) -> None:
+    """Render PRESET into the cache, or find it there."""
+    with _plainly():
+        from facelab.faces import load
+
+        rendered = load(preset, size=size, seed=seed, progress=sys.stderr.isatty())
+        click.echo(repr(rendered))
+        if out:
+            _write_folder(rendered, out)
+            click.echo(f"{len(rendered)} images and labels.csv: {out}")
+
+
+def _write_folder(faceset, out: Path) -> None:
+    """Images as PNG; labels.csv has a row per image: its file, its labels, its landmarks in pixels."""
+    import pandas as pd
+    from PIL import Image
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = [f"{i:05d}.png" for i in range(len(faceset))]
+    for file, image in zip(files, faceset.images, strict=True):
+        Image.fromarray(image.transpose(1, 2, 0)).save(out / file)
+    points = {
+        f"landmark_{k}_{axis}": faceset.landmarks[:, k, j] for k in range(5) for j, axis in enumerate("xy")
+    }
+    table = pd.concat([pd.Series(files, name="file"), faceset.labels, pd.DataFrame(points)], axis=1)
+    table.to_csv(out / "labels.csv", index=False)
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1)
+@click.option("--profile", default="quick", show_default=True, help="smoke, quick, full or paper.")
+@click.option("--name", default="default", show_default=True, help="Name of the run.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a notebook parameter.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of runs. [default: reports/runs]")
+@click.option("--force", is_flag=True, help="Run also what is up to date.")
+@click.option("--publish", metavar="REFERENCE", help="Only copy the run to reports/reference/…")
+def report(
+    notebooks: tuple[str, ...],
+    profile: str,
+    name: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    publish: str | None,
+) -> None:
+    """Run NOTEBOOKS (numbers, names or paths; all if none is named) and write their report.
+
+    What is up to date is not run again. Exit code 1 if a notebook failed; its page shows where.
+    """
+    with _plainly():
+        if publish:
+            _publish(name, out, publish)
+            return
+        from facelab.workbench import runner
+
+        parameters = {}
+        for setting in settings:
+            key, equals, value = setting.partition("=")
+            if not equals:
+                raise ValueError(f"--set {setting!r}: expected KEY=VALUE, e.g. gamma=0.01")
+            parameters[key.strip()] = value.strip()
+        done = runner.run(notebooks, profile, name, parameters, out, force=force, tell=click.echo)
+        click.echo(done.index)
+    if not done.ok:
+        failed = [o.notebook for o in done.outcomes.values() if o.status != "ok"]
+        raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+def _publish(name: str, out: Path | None, reference: str) -> None:
+    from facelab.workbench import reference as references
+    from facelab.workbench import runs
+
+    root = runs.root()
+    where = runs.folder(reference, root / "reports" / "reference")
+    click.echo(references.publish(runs.folder(name, out), where))
+    if reference == references.RUN and references.refresh(root):
+        click.echo(root / references.PAGE)
+
+
+@main.command()
+def doctor() -> None:
+    """What is installed and fetched, and a fix for each thing missing. Exit code 1 if something needed is."""
+    from facelab.workbench.doctor import examine
+
+    diagnosis = examine()
+    width = max(len(f.thing) for f in diagnosis.findings)
+    for finding in diagnosis.findings:
+        click.echo(f"{finding.state:<8}  {finding.thing:<{width}}  {finding.found}")
+        if finding.fix:
+            click.echo(f"{'':<8}  {'':<{width}}  → {finding.fix}")
+    if not diagnosis.usable:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What this installation has, and for everything missing the command that puts it right."""
+
+import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+
+from facelab import cache
+
+PYTHON = (3, 10)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. state: "ok", "missing" (something will fail) or "optional" (absent and not
+    needed)."""
+
+    thing: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings; `usable` is false where one of them will make something fail."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def usable(self) -> bool:
+        return all(f.state != "missing" for f in self.findings)
+
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame([vars(f) for f in self.findings]).set_index("thing")
+
+
+def examine() -> Diagnosis:
+    """Look at Python, packages and their lower bounds, the device, weights, caches and optional helpers."""
+    findings = [_python(), *_packages()]
+    if not any(f.state == "missing" for f in findings):
+        findings += [_device(), *_weights()]
+    return Diagnosis((*findings, *_caches(), *_optional()))
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} at {sys.executable}"
+    good = sys.version_info >= PYTHON
+    return Finding(
+        "python", "ok" if good else "missing", found, "" if good else "install Python 3.10 or newer"
+    )
+
+
+def _packages() -> list[Finding]:
+    """The distribution's own requirements against what is installed; extras that are absent are optional."""
+    findings = []
+    for requirement in metadata.requires("facelab") or []:
+        name, bound = re.match(r"([A-Za-z0-9_.-]+)\s*([^;]*)", requirement).groups()
+        optional = "extra ==" in requirement
+        fix = f"{Path(sys.executable).name} -m pip install '{name}{bound.strip()}'"
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            findings.append(Finding(name, "optional" if optional else "missing", "not installed", fix))
+            continue
+        if satisfies(version, bound):
+            findings.append(Finding(name, "ok", f"{version} ({bound.strip() or 'any'})"))
+        else:
+            findings.append(Finding(name, "missing", f"{version}, but {bound.strip()} is needed", fix))
+    return findings
+
+
+def satisfies(version: str, bounds: str) -> bool:
+    """Does a version meet bounds of the kinds this package states, `>=` and `==`?
+
+    >>> satisfies("2.13.0+cpu", ">=2.6"), satisfies("2.5", ">=2.6"), satisfies("0.6.2", "==0.6.2")
+    (True, False, True)
+    """
+    for bound in filter(None, (b.strip() for b in bounds.split(","))):
+        operator, wanted = re.match(r"(>=|==)\s*(.+)", bound).groups()
+        have, want = _numbers(version), _numbers(wanted)
+        if not (have >= want if operator == ">=" else have == want):
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = [int(n) for n in re.match(r"\d+(?:\.\d+)*", version)[0].split(".")]
+    while len(numbers) > 1 and numbers[-1] == 0:  # 2.0 and 2.0.0 are one version
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _device() -> Finding:
+    import torch
+
+    from facelab import devices
+
+    try:
+        found = f"{devices.device('auto')}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    except ValueError as error:
+        return Finding("device", "missing", str(error), "unset FACELAB_DEVICE")
+    return Finding("device", "ok", found)
+
+
+def _weights() -> list[Finding]:
+    from facelab import nets
+    from facelab.nets.fetch import cached
+
+    findings = []
+    for name, source in nets.SOURCES.items():
+        entry = cached(source)
+        wrong = cache.problem(entry) if entry.exists() else "not fetched yet"
+        fix = f"facelab fetch {name}"
+        if wrong:
+            findings.append(Finding(f"weights: {name}", "missing", wrong, fix))
+        else:
+            findings.append(Finding(f"weights: {name}", "ok", f"{source.file}, {source.bytes / 1e6:.1f} MB"))
+    return findings
+
+
+def _caches() -> list[Finding]:
+    folder = cache.folder()
+    standing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not (standing.is_dir() and os.access(standing, os.W_OK)):
+        fix = "set FACELAB_CACHE to a folder you can write to"
+        return [Finding("cache", "missing", f"{folder} cannot be written", fix)]
+    free = shutil.disk_usage(standing).free / 1e9
+    findings = [Finding("cache", "ok", f"{folder}, {free:.1f} GB free")]
+    for kind in sorted(p for p in folder.glob("*") if p.is_dir()):
+        size = sum(f.stat().st_size for f in kind.rglob("*") if f.is_file())
+        entries = sum(1 for p in kind.iterdir() if p.is_dir() and not p.name.endswith(".partial"))
+        findings.append(Finding(f"cache: {kind.name}", "ok", f"{entries} entries, {size / 1e6:.0f} MB"))
+    return findings
+
+
+def _optional() -> list[Finding]:
+    """Programs only some tests use."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser:
+        return [Finding("chromium", "ok", browser)]
+    return [Finding("chromium", "optional", "not installed: browser tests are skipped")]

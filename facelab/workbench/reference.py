@@ -1,0 +1,122 @@
+"""Committed results: a run published under `reports/reference/`, and pages whose numbers are read from it.
+
+A number in a page stands between two comments that name its key and format,
+
+    <!--result 02.yaw.score .2f-->0.96<!--/result-->
+
+so the page reads well as it is and can be refreshed, or checked, against the results.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from facelab import cache
+from facelab.errors import unknown
+from facelab.workbench import report, runs
+
+PAGE = "README.md"  # at the root; its numbers come from this reference run:
+RUN = "rendered"
+_MARK = re.compile(
+    r"<!--result (?P<key>\S+?)(?::(?P<field>\w+))? (?P<format>\S+)-->.*?<!--/result-->", re.DOTALL
+)
+_FIELDS = ("value", "low", "high", "paper")
+
+
+def publish(run: Path, reference: Path) -> Path:
+    """Copy the results and figures of a run's folder to `reference` and write its README.md from them.
+
+    Nothing is run. ValueError where the run is missing or one of its notebooks failed.
+    """
+    outcomes = runs.outcomes(run)
+    if not outcomes:
+        raise ValueError(f"no run in {run}: make one with `facelab report --name {run.name}`")
+    if failed := [o.notebook for o in outcomes.values() if o.status != "ok"]:
+        raise ValueError(f"run {run.name!r} is not whole: {', '.join(failed)} failed")
+    results = runs.merge(run)
+    figures = reference / "figures"
+    shutil.rmtree(figures, ignore_errors=True)
+    shutil.copytree(run / "figures", figures)
+    shutil.copyfile(run / "results.json", reference / "results.json")
+    cache.write_text(reference / "README.md", describe(results, reference.name))
+    return reference
+
+
+def describe(results: dict, name: str) -> str:
+    """The results of a run as a Markdown page: a table per notebook and how they came about."""
+    about = results["run"]
+    lines = [f"# Reference run `{name}`", "", "Written by `facelab report --publish`; do not edit.", ""]
+    for notebook, run in about["notebooks"].items():
+        number = notebook[:2]
+        parameters = ", ".join(f"{k} = {v}" for k, v in run["parameters"].items())
+        lines += [f"## {number} · {run['title']}", ""]
+        lines += [f"{parameters}; {about['minutes'][notebook]:.1f} minutes.", ""]
+        lines += ["| result | value | 95 % interval | unit | paper | note |", "|---|---:|---:|---|---:|---|"]
+        lines += [_row(key, entry) for key, entry in results.items() if key.startswith(f"{number}.")]
+        lines.append("")
+    versions = ", ".join(f"{package} {v}" for package, v in about["versions"].items() if v)
+    lines += [
+        "## How it came about",
+        "",
+        f"- profile: {about['profile']}",
+        f"- seeds: {', '.join(map(str, about['seeds'])) or '–'}",
+        f"- data: {', '.join(about['data']) or '–'}",
+        f"- device: {about['device']}",
+        f"- versions: {versions}",
+    ]
+    if commit := about["commit"]:
+        lines.append(f"- commit: {commit['id'][:10]}{' with changes' if commit['dirty'] else ''}")
+    return "\n".join(lines) + "\n"
+
+
+def _row(key: str, entry: dict) -> str:
+    paper = "" if entry["paper"] is None else report.number(entry["paper"])
+    value, interval = report.number(entry["value"]), report.interval(entry)
+    cells = [key, value, interval, entry["unit"], paper, entry["note"]]
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def interpolate(text: str, results: dict) -> str:
+    """`text` with the number between each pair of result comments set from `results`.
+
+    A comment names a key, optionally one of its fields (value, low, high, paper), and a Python format.
+    ValueError for a key or field that does not exist, a field without value and a format that does not fit.
+
+    >>> entry = {"value": 0.958, "low": 0.95, "high": 0.97, "paper": None}
+    >>> interpolate("R² <!--result 02.yaw.score .2f-->?<!--/result-->", {"02.yaw.score": entry})
+    'R² <!--result 02.yaw.score .2f-->0.96<!--/result-->'
+    """
+
+    def fill(mark: re.Match) -> str:
+        key, field = mark["key"], mark["field"] or "value"
+        if key == "run" or key not in results:
+            raise unknown("result", key, [k for k in results if k != "run"])
+        if field not in _FIELDS:
+            raise unknown("field of a result", field, _FIELDS)
+        if (value := results[key][field]) is None:
+            raise ValueError(f"result {key!r} has no {field}")
+        try:
+            shown = format(value, mark["format"])
+        except ValueError as error:
+            problem = f"{value!r} cannot be shown as {mark['format']!r}: {error}"
+            raise ValueError(f"result {key!r}: {problem}") from error
+        opening = mark[0][: mark[0].index("-->") + 3]
+        return f"{opening}{shown}<!--/result-->"
+
+    return _MARK.sub(fill, text)
+
+
+def read(reference: Path) -> dict:
+    """The results of a committed run."""
+    return json.loads((reference / "results.json").read_text(encoding="utf-8"))
+
+
+def refresh(root: Path) -> bool:
+    """Set the numbers of the README at `root` from the reference run `rendered`; True if the page changed."""
+    page = root / PAGE
+    text = page.read_text(encoding="utf-8")
+    fresh = interpolate(text, read(root / "reports" / "reference" / RUN))
+    if fresh != text:
+        cache.write_text(page, fresh)
+    return fresh != text
