@@ -5,13 +5,13 @@ Both need only sums per person (n, Σx, Σx², Σxy, Σy, Σy²), so a thousand 
 are a few matrix products, and no image is looked at twice.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse, stats
 
 CHUNK = 250  # draws held at a time
-EXACT = 15  # people up to which all 2^(k−1) sign flips are enumerated
 TIE = 1e-9  # statistics closer than this (relative) count as equal
 
 
@@ -130,79 +130,86 @@ def interval(total: Sums, weights: np.ndarray, level: float = 0.95) -> tuple[np.
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
-def sign_flips(k: int, permutations: int, seed: int) -> tuple[np.ndarray, float]:
-    """(b, k) signs, and the smallest p-value they can give.
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One number per person and filter, and how the null re-draws it: the statistic is A = |w · unit|.
 
-    All 2^(k−1) patterns up to a common sign where k ≤ 15 (the p-value is exact then, and cannot be smaller
-    than 2^-(k−1)), else `permutations` random ones.
+    unit (k, F): columns of length 1, 0 for dead filters; observed (k,): the weights w of the people as they
+    are.
     """
-    if k <= EXACT:
-        bits = np.arange(2 ** (k - 1))[:, None] >> np.arange(k)[None] & 1
-        return (1 - 2 * bits).astype(np.int8), 2.0 ** -(k - 1)
-    flips = np.random.default_rng(seed).integers(0, 2, (permutations, k), np.int8)
-    return 2 * flips - 1, 1 / (permutations + 1)
+
+    unit: np.ndarray
+    observed: np.ndarray
+    flips: bool
+
+    def statistic(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """A (F,) as observed, or (b, F) under re-drawn weights (b, k)."""
+        return np.abs((self.observed if weights is None else weights) @ self.unit)
+
+    def null(self, permutations: int, seed: int):
+        """Re-drawn weights, (b, k) at a time: all patterns of signs (up to a common one, without the observed
+        one) where there are at most `permutations`, else that many random ones; or random orders of the
+        labels."""
+        k, rng = len(self.observed), np.random.default_rng(seed)
+        exact = self.flips and k < 60 and 2 ** (k - 1) - 1 <= permutations
+        total = 2 ** (k - 1) - 1 if exact else permutations
+        for start in range(0, total, CHUNK):
+            rows = np.arange(start, min(start + CHUNK, total)) + 1
+            if exact:
+                yield 1.0 - 2.0 * (rows[:, None] >> np.arange(k) & 1)
+            elif self.flips:
+                yield rng.choice((-1.0, 1.0), (len(rows), k))
+            else:
+                yield rng.permuted(np.tile(self.observed, (len(rows), 1)), axis=1)
 
 
-def flip_test(total: Sums, permutations: int, seed: int) -> tuple[np.ndarray, float]:
-    """p-values (S, F) of "no relation within a person", two-sided, and the smallest p-value possible.
+def flip_evidence(total: Sums, signal: int) -> Evidence:
+    """Against "no relation within a person", for a label that varies within people.
 
     s_i = Σ_j (x_ij − x̄_i)(y_ij − ȳ_i) is person i's own score. If a filter does not follow the label, s_i is
     as likely positive as negative, independently over people: flipping the sign of whole people gives the
-    null of |Σ s_i|. (Exchanging label sequences between people would be no test at all where everybody has
-    the same poses.) Only people whose label varies take part.
+    null of A = |Σ s_i| / √Σ s_i² (Student's t over people, up to a monotone map). Exchanging labels between
+    people would be no test at all where everybody takes the same poses. Only people whose label varies take
+    part.
     """
     inside = total.within()
-    p, smallest = np.ones(inside.xy.shape[::2]), 0.0
-    for s, score in enumerate(inside.xy):
-        score = score[inside.yy[:, s] > 1e-9]
-        if len(score) == 0:
-            smallest = 1.0
-            continue
-        flips, least = sign_flips(len(score), permutations, seed)
-        smallest = max(smallest, least)
-        observed = np.abs(score.sum(0)) * (1 - TIE)
-        parts = np.array_split(flips.astype(float), -(-len(flips) // CHUNK))
-        hits = _exceed(lambda part, score=score: np.abs(part @ score), parts, observed)
-        p[s] = hits / len(flips) if len(score) <= EXACT else (hits + 1) / (len(flips) + 1)
-        p[s, total.dead | (observed == 0)] = 1.0
-    return p, smallest
+    score = inside.xy[signal][inside.yy[:, signal] > 1e-9]
+    return Evidence(_unit(score), np.ones(len(score)), True)
 
 
-def exchange_test(total: Sums, permutations: int, seed: int) -> tuple[np.ndarray, float]:
-    """p-values (S, F) of "no relation between people", two-sided, and the smallest p-value possible.
+def exchange_evidence(total: Sums, signal: int) -> Evidence:
+    """Against "no relation between people", for a label that is constant within people.
 
-    For labels that are constant within a person: whole people exchange their labels, and |ρ| of the images
-    with the exchanged labels is the null. A person's mean label stands for the person.
+    A = |correlation over people of their mean response with their label|; whole people exchange their labels.
     """
-    label = total.y / total.n[:, None]  # (k, S)
-    n, mean_x = total.n.sum(), total.x.sum(0) / total.n.sum()
-    p = np.ones((label.shape[1], total.x.shape[1]))
-    for s in np.flatnonzero(~total.flat):
-
-        def statistic(order, s=s):
-            y = label[order, s]  # (b, k)
-            mean = y @ total.n / n
-            spread = np.sqrt(np.maximum(y**2 @ total.n / n - mean**2, 1e-300))
-            covariance = y @ total.x - (mean * n)[:, None] * mean_x
-            return np.abs(covariance) / spread[:, None]  # ∝ |ρ|: the spread of x stays the same
-
-        observed = statistic(np.arange(total.k)[None])[0] * (1 - TIE)
-        p[s] = (_exceed(statistic, _orders(total.k, permutations, seed), observed) + 1) / (permutations + 1)
-        p[s, total.dead] = 1.0
-    return p, 1 / (permutations + 1)
+    label = total.y[:, signal] / total.n
+    x = total.x / total.n[:, None]
+    return Evidence(_unit(x - x.mean(0)), _unit((label - label.mean())[:, None])[:, 0], False)
 
 
-def _orders(k: int, permutations: int, seed: int):
-    """Random orders of k people, some at a time: all at once would not fit in memory where k is large."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, permutations, CHUNK):
-        rows = min(CHUNK, permutations - start)
-        yield rng.permuted(np.tile(np.arange(k), (rows, 1)), axis=1)
+def _unit(columns: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(columns, axis=0)
+    return columns / np.where(length > 1e-9, length, np.inf)
 
 
-def _exceed(statistic, parts, observed: np.ndarray) -> np.ndarray:
-    """In how many draws the statistic is at least as large as observed (F,)."""
-    hits = np.zeros(observed.shape)
-    for part in parts:
-        hits += (statistic(part) >= observed).sum(0)
-    return hits
+def p_values(evidence: Callable[[], Iterable[Evidence]], permutations: int, seed: int) -> np.ndarray:
+    """Two-sided p-values (F,) of one signal, over all blocks of filters that `evidence()` yields.
+
+    p = (1 + #{filters f, draws b: A_f(b) ≥ A}) / (1 + #{f, b}), the null pooled over the filters, each
+    re-drawn in the same way so that what they share is kept. Ten people have only 511 patterns of signs: a
+    filter's own null stops at p = 0.002, at which no correction for thousands of filters lets anything pass.
+    A is free of scale (a filter's null depends on k alone, nearly), which is what makes pooling fair. Dead
+    filters get 1 and stay out of the pool.
+    """
+    observed = np.concatenate([part.statistic() for part in evidence()])
+    order = np.sort(observed * (1 - TIE))
+    below, pairs = np.zeros(len(order) + 1), 0
+    for part in evidence():
+        live = part.unit.any(0)
+        for weights in part.null(permutations, seed):
+            null = part.statistic(weights)[:, live]
+            below += np.bincount(np.searchsorted(order, null.ravel(), "right"), minlength=len(below))
+            pairs += null.size
+    exceed = pairs - np.cumsum(below)[:-1]  # how many null values reach the i-th smallest observed one
+    p = (1 + exceed[np.searchsorted(order, observed * (1 - TIE))]) / (1 + pairs)
+    return np.where(observed > 0, p, 1.0)

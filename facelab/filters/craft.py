@@ -14,7 +14,7 @@ is found must show on the held-out people too.
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -42,8 +42,7 @@ class Crafts:
         people, in the direction of `kind`; replicated: held_out_rho ≥ floor; craft: q ≤ alpha, within_low (or
         low, where within is NaN) ≥ floor, and replicated. A dead filter has NaN rho and p = 1.
     varies: whether the label varies within people, which decides test and criterion. people, held_out_people:
-    how many. smallest_p: the least p-value these people allow; with T tests, at least smallest_p · T / alpha
-    filters have to reach it before any of them passes.
+        how many.
     """
 
     task: str
@@ -51,7 +50,6 @@ class Crafts:
     varies: bool
     people: int
     held_out_people: int
-    smallest_p: float
     alpha: float
     floor: float
 
@@ -112,7 +110,7 @@ def find_crafts(
     alpha: float = 0.05,
     floor: float = 0.3,
     bootstraps: int = 1000,
-    permutations: int = 9999,
+    permutations: int = 1000,
     held_out: float = 0.34,
     seed: int = 0,
 ) -> Crafts:
@@ -123,9 +121,10 @@ def find_crafts(
     tuned. held_out: share of the people kept for replication. Images without the label are left out.
 
     Test and criterion depend on the label. It varies within people (yaw, expression): the sign-flip test of
-    `clustered.flip_test`, and the lower bound of the within-person ρ must reach `floor`. It is constant
-    within people (gender; or every image is another person): the exchange test of `clustered.exchange_test`;
-    there is nothing within people to ask, and the lower bound of ρ itself must reach `floor`.
+    `clustered.flip_evidence`, and the lower bound of the within-person ρ must reach `floor`. It is constant
+    within people (gender; or every image is another person): the exchange of labels of
+    `clustered.exchange_evidence`; there is nothing within people to ask, and the lower bound of ρ itself must
+    reach `floor`.
 
     ValueError: unknown task or layer, no labels, labels that do not vary, too few people for `alpha`.
 
@@ -141,9 +140,9 @@ def find_crafts(
     {'conv': array([0])}
     """
     table = _Table.of(responses, task, layers, held_out, alpha, seed)
-    tests, smallest = _test(table, table.signals, alpha, floor, permutations, bootstraps, seed)
+    tests = _test(table, table.signals, alpha, floor, permutations, bootstraps, seed)
     held = len(np.unique(table.people[table.held]))
-    return Crafts(task, tests, table.varies, table.k - held, held, smallest, alpha, floor)
+    return Crafts(task, tests, table.varies, table.k - held, held, alpha, floor)
 
 
 def shuffled(
@@ -155,7 +154,7 @@ def shuffled(
     alpha: float = 0.05,
     floor: float = 0.3,
     bootstraps: int = 1000,
-    permutations: int = 9999,
+    permutations: int = 1000,
     held_out: float = 0.34,
     seed: int = 0,
 ) -> np.ndarray:
@@ -177,7 +176,7 @@ def shuffled(
             null = mean[people] + sign * (y - mean[people])
         else:
             null = mean[rng.permutation(table.k)][people]
-        tests, _ = _test(table, null, alpha, floor, permutations, bootstraps, seed, only_passing=True)
+        tests = _test(table, null, alpha, floor, permutations, bootstraps, seed, only_passing=True)
         counts.append(tests.loc[tests["craft"], ["layer", "filter"]].drop_duplicates().shape[0])
     return np.array(counts)
 
@@ -208,59 +207,72 @@ class _Table:
         known = ~np.isnan(targets).any(1)
         if not known.any():
             raise ValueError(f"task {task!r}: none of the {len(known)} images has this label")
-        kinds, columns = [], []
-        for kind, opposite, y in signals(task, targets[known]):
-            if np.ptp(y) > 0:
-                kinds.append((kind, opposite))
-                columns.append(y)
-            else:
-                log.warning("task %r: %r is alike on all images, not tested", task, kind)
-        if not kinds:
-            raise ValueError(f"task {task!r}: the label is {targets[known][0]} on all {known.sum()} images")
         people = np.unique(np.asarray(responses.identities)[known], return_inverse=True)[1]
         k = people.max() + 1
         away = int(np.clip(round(held_out * k), 1, max(k - 1, 1)))
-        held = np.random.default_rng(seed).permutation(k) < away
-        y = np.stack(columns, 1)
-        varies, needed = _varies(y, people), int(np.ceil(1 - np.log2(alpha)))
-        if k - away < needed:
+        held = (np.random.default_rng(seed).permutation(k) < away)[people]
+        found = signals(task, targets[known])
+        y = np.stack([column for *_, column in found], 1)
+        if (np.ptp(y, axis=0) == 0).all():
+            raise ValueError(f"task {task!r}: the label is {targets[known][0]} on all {known.sum()} images")
+        varies, needed = _varies(y, people), int(np.ceil(1 - np.log2(alpha)))  # 2^-(needed − 1) ≤ alpha
+        able = [_able(column[~held], people[~held], varies) for column in y.T]
+        if max(able) < needed:
             raise ValueError(
                 f"task {task!r}: {k} people, {away} of them held out, are too few for a false-discovery rate "
-                f"of {alpha:g}: p-values by person need at least {needed} people to discover on"
+                f"of {alpha:g}: of the others {max(able)} have labels to learn from, and it takes {needed}"
             )
+        for (kind, *_), count in zip(found, able, strict=True):
+            if count < needed:
+                log.warning("task %r: %r is not tested, %d people are too few", task, kind, count)
+        tested = np.array(able) >= needed
+        kinds = [(kind, opposite) for (kind, opposite, _), test in zip(found, tested, strict=True) if test]
         chosen = {layer: responses.layers[layer][known] for layer in layers or responses.layers}
-        return cls(chosen, kinds, y, people, held[people], varies)
+        return cls(chosen, kinds, y[:, tested], people, held, varies)
+
+
+def _able(y: np.ndarray, people: np.ndarray, varies: bool) -> int:
+    """How many people say something about a signal: all whose label varies, or all if it varies between
+    them."""
+    if not varies:
+        return len(np.unique(people)) if np.ptp(y) > 0 else 0
+    spread = pd.Series(y).groupby(people).agg(np.ptp)
+    return int((spread > 0).sum())
 
 
 def _varies(y: np.ndarray, people: np.ndarray) -> bool:
     n = np.bincount(people)
-    inside = [np.var(c - (np.bincount(people, c) / n)[people]) / np.var(c) for c in y.T]
+    inside = [np.var(c - (np.bincount(people, c) / n)[people]) / np.var(c) for c in y.T if np.ptp(c) > 0]
     return bool(np.mean(inside) >= VARIES)
 
 
-def _test(table, y, alpha, floor, permutations, bootstraps, seed, only_passing=False):
-    """All statistics as one table, and the smallest p-value possible.
-
-    only_passing: intervals only where q ≤ alpha, which is all the shuffled control needs.
-    """
+def _test(table, y, alpha, floor, permutations, bootstraps, seed, only_passing=False) -> pd.DataFrame:
+    """All statistics as one table. only_passing: intervals only where q ≤ alpha, as the shuffled control
+    needs."""
     names = [(layer, c) for layer, x in table.layers.items() for c in range(x.shape[1])]
     held, there = table.held, np.unique(table.people[~table.held], return_inverse=True)[1]
-    k, p_value = there.max() + 1, clustered.flip_test if table.varies else clustered.exchange_test
+    none = np.zeros(held.sum(), int)
     parts = []
     for x in _blocks(table, y.shape[1]):
-        seen = clustered.sums(x[~held], y[~held], there)
-        unseen = clustered.sums(x[held], y[held], np.zeros(held.sum(), int))
-        p, smallest = p_value(seen, permutations, seed)
-        parts.append((seen.rho(), seen.within().rho(), p, unseen.rho()))
-    rho, within, p, held_out = (np.concatenate(part, 1) for part in zip(*parts, strict=True))  # (S, F) each
-    if smallest > alpha:
-        raise ValueError(
-            f"too few people: {k} allow no p-value below {smallest:.3g}, which is above {alpha:g}"
-        )
+        seen, unseen = clustered.sums(x[~held], y[~held], there), clustered.sums(x[held], y[held], none)
+        parts.append((seen.rho(), seen.within().rho(), unseen.rho()))
+    rho, within, held_out = (np.concatenate(part, 1) for part in zip(*parts, strict=True))  # (S, F) each
+
+    read = clustered.flip_evidence if table.varies else clustered.exchange_evidence
+
+    def evidence(signal):
+        for x in _blocks(table, 1):
+            yield read(clustered.sums(x[~held], y[~held, signal : signal + 1], there), 0)
+
+    p = np.stack([clustered.p_values(partial(evidence, s), permutations, seed) for s in range(y.shape[1])])
     q = false_discovery_control(p.ravel()).reshape(p.shape)
 
     need = (q <= alpha).any(0) if only_passing else np.ones(q.shape[1], bool)
-    weights, limits, start = clustered.draws(k, bootstraps, seed), np.full((4, *q.shape), np.nan), 0
+    weights, limits, start = (
+        clustered.draws(there.max() + 1, bootstraps, seed),
+        np.full((4, *q.shape), np.nan),
+        0,
+    )
     for x in _blocks(table, y.shape[1]):
         columns = start + np.flatnonzero(need[start : start + x.shape[1]])
         if len(columns):
@@ -286,7 +298,7 @@ def _test(table, y, alpha, floor, permutations, bootstraps, seed, only_passing=F
         "p": p, "q": q, "held_out_rho": sign * held_out, "replicated": replicated, "craft": craft,
     }  # fmt: skip
     where = pd.DataFrame(names * len(kinds), columns=["layer", "filter"])
-    return where.assign(**{name: values.ravel() for name, values in columns.items()}), smallest
+    return where.assign(**{name: values.ravel() for name, values in columns.items()})
 
 
 def _blocks(table: _Table, signals: int):
