@@ -1,0 +1,179 @@
+"""Figures of characteristic curves (ETL Fig. 3; low-cost Figs 7, 8 and 11). Offered by `plots`."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from facelab.errors import unknown
+from facelab.workbench import style
+
+
+def characteristic_curve(curve, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
+    """ETL Fig. 3, low-cost Figs 7, 8: filters kept against held-out RMSE, with the knee at `gamma`.
+
+    curve: a `Curve`. The band is ± one standard deviation over folds, the dashed line the training error,
+    the thin grey line the error of predicting the mean; the bar at the knee is its 95 % interval. No knee
+    is said in words. scale: "log" or "linear" for the filters; "auto" takes log where more than 64 are
+    kept.
+    """
+    if scale not in ("auto", "log", "linear"):
+        raise unknown("scale", scale, ("auto", "log", "linear"))
+    ax, tint = style.axes(ax), style.inked(curve.task)
+    num, knee = np.asarray(curve.num, float), curve.knee(gamma)
+    spread = curve.rmse_folds.std(1, ddof=1) if curve.rmse_folds.shape[1] > 1 else np.zeros(len(num))
+    ax.fill_between(num, curve.rmse - spread, curve.rmse + spread, color=tint, alpha=0.18, lw=0,
+                    label="± 1 SD over folds")  # fmt: skip
+    ax.plot(num, curve.rmse, color=tint, lw=2, label="unseen people")
+    ax.plot(num, curve.rmse_train, color=tint, lw=1.2, ls=(0, (4, 2)), label="training people")
+    _filter_axis(ax, num.max(), scale)
+    ax.axhline(curve.null_rmse, color="#888888", lw=0.9, label="predicting the mean")
+    if knee is None:
+        ax.annotate("no knee: no gain on unseen people", (0.02, 0.03), xycoords="axes fraction", fontsize=9)
+    else:
+        text = f"knee at γ = {gamma:g}: {knee.num} filters"
+        if not np.isnan(knee.low):
+            text += f" [{knee.low:.0f}, {knee.high:.0f}]"
+            ax.plot((knee.low, knee.high), (knee.rmse,) * 2, color=style.INK, lw=1.4, marker="|", ms=8)
+        ax.plot(knee.num, knee.rmse, "o", color=style.INK, ms=7, label=text)
+    low = min(curve.rmse.min(), curve.rmse_train.min())
+    high = max(curve.null_rmse, (curve.rmse[num > 0] if (num > 0).any() else curve.rmse).max())
+    ax.set_ylim(low - 0.06 * (high - low + 1e-12), high + 0.14 * (high - low + 1e-12))
+    ax.set_xlabel(f"filters kept, of {curve.filters} in {curve.layer}")
+    ax.set_ylabel(style.error_label(curve.task))
+    style.legend(ax, above=True)
+    return ax
+
+
+def curves_by_layer(
+    task_curves: Mapping, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None
+) -> Axes:
+    """Low-cost Fig. 8: every layer's curve of one task, dark = early, light = late, dots at the knees.
+
+    task_curves: a `TaskCurves`. The layer with the lowest error is drawn thicker and named.
+    """
+    ax = style.axes(ax)
+    layers = list(task_curves)
+    if not layers:
+        raise ValueError("no layer to draw: expected at least one curve")
+    tints = style.layer_colours(layers)
+    best = min(layers, key=lambda layer: task_curves[layer].rmse.min())
+    for layer in sorted(layers, key=lambda layer: layer == best):  # the best one on top
+        curve, knee = task_curves[layer], task_curves[layer].knee(gamma)
+        ax.plot(curve.num, curve.rmse, color=tints[layer], lw=2.6 if layer == best else 1.3)
+        if knee is not None:
+            size = 7 if layer == best else 5
+            ax.plot(knee.num, knee.rmse, "o", color=tints[layer], mec="white", mew=0.8, ms=size)
+    curve = task_curves[best]
+    ax.axhline(curve.null_rmse, color="#888888", lw=0.9)
+    most = max(c.num.max() for c in task_curves.values())
+    _filter_axis(ax, most, scale)
+    span = curve.null_rmse - curve.rmse.min() or 1.0
+    ax.set_ylim(curve.rmse.min() - 0.06 * span, curve.null_rmse + 0.1 * span)
+    ax.annotate("predicting the mean", (1, curve.null_rmse), (0, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", va="bottom", fontsize=8, color="#666666")  # fmt: skip
+    ax.annotate(f"thick: {best}, the lowest", (0, 1.01), xycoords="axes fraction", va="bottom", fontsize=8.5)
+    ax.set_xlabel(f"filters kept (dots: knee at γ = {gamma:g})")
+    ax.set_ylabel(style.error_label(curve.task))
+    bar = mpl.cm.ScalarMappable(mpl.colors.BoundaryNorm(np.arange(len(layers) + 1) - 0.5, len(layers)),
+                                mpl.colors.ListedColormap(list(tints.values())))  # fmt: skip
+    shown = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), 8)).round().astype(int))
+    side = ax.figure.colorbar(bar, ax=ax, ticks=shown, pad=0.02, aspect=30)
+    side.ax.set_yticklabels([layers[i] for i in shown], fontsize=8)
+    side.ax.invert_yaxis()
+    side.ax.minorticks_off()
+    side.outline.set_visible(False)
+    return ax
+
+
+def best_layers(
+    scores: pd.DataFrame,
+    *,
+    low: pd.DataFrame | None = None,
+    high: pd.DataFrame | None = None,
+    unit: str = "R² on unseen people",
+    ax: Axes | None = None,
+) -> Axes:
+    """Low-cost Fig. 11: layer against score, one line per task, the best layer ringed.
+
+    scores: one row per layer in the order of the network, one column per task, higher is better, in `unit`;
+    low, high: the same shape, drawn as bars.
+    """
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None and bound.shape != scores.shape:
+            raise ValueError(f"{name} has shape {bound.shape}, the scores {scores.shape}: expected the same")
+    ax = style.axes(ax, max(5.2, 0.24 * len(scores) + 2.6), 3.8)
+    x = np.arange(len(scores))
+    for i, task in enumerate(scores):
+        tint, y = style.colour(task), scores[task].to_numpy(float)
+        ax.plot(x, y, color=tint, lw=1.6, marker=style.TASK_MARKERS[task], ms=5, label=style.words(task))
+        if low is not None and high is not None:
+            nudge = 0.08 * (i - (scores.shape[1] - 1) / 2)  # bars of several tasks side by side
+            ax.vlines(x + nudge, low[task], high[task], color=tint, lw=1)
+        if np.isfinite(y).any():
+            top = int(np.nanargmax(y))
+            ax.plot(top, y[top], "o", ms=13, mfc="none", mec=tint, mew=1.4)
+    _layer_axis(ax, scores.index)
+    ax.set_ylabel(unit)
+    style.legend(ax, beside="task (ring: best layer)")
+    return ax
+
+
+def knees(curves: Mapping, gamma: float = 0.01, *, ax: Axes | None = None) -> Axes:
+    """The filters each layer keeps at its knee, with 95 % intervals, beside the layer's width.
+
+    curves: a `TaskCurves` or `Curves` (one marker per task). A layer where a task has no knee shows its
+    marker hollow at the bottom.
+    """
+    table = curves.table(gamma)
+    layers = list(dict.fromkeys(table["layer"]))
+    place = {layer: i for i, layer in enumerate(layers)}
+    names = list(dict.fromkeys(table["task"]))
+    ax = style.axes(ax, max(5.2, (0.18 + 0.04 * len(names)) * len(layers) + 2.6), 3.6)
+    width = table.drop_duplicates("layer").set_index("layer")["filters"]
+    ax.bar(range(len(layers)), width[layers], width=0.86, color="#EDEDED", label="all filters")
+    ax.set_yscale("log", base=2)
+    bottom = 0.6  # below one filter: where "no knee" is
+    for i, task in enumerate(names):
+        rows = table[table["task"] == task]
+        x = rows["layer"].map(place) + 0.6 * ((i + 0.5) / len(names) - 0.5)
+        tint, marker = style.colour(task), style.TASK_MARKERS[task]
+        num, low, high = (pd.to_numeric(rows[c]).to_numpy(float) for c in ("knee", "knee_low", "knee_high"))
+        ax.vlines(x, low, high, color=tint, lw=1.3)
+        ax.plot(x, num, marker, color=tint, ms=5, label=style.words(task))
+        none = np.isnan(num)
+        ax.plot(x[none], np.full(none.sum(), bottom), marker, mfc="white", mec=tint, ms=5)
+    ax.set_ylim(bottom * 0.75 if table["knee"].isna().any() else 0.9, width.max() * 1.5)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v >= 1 else ""))
+    if table["knee"].isna().any():
+        ax.annotate("no knee", (-0.01, bottom), xycoords=("axes fraction", "data"), ha="right", va="center",
+                    fontsize=8, color=style.INK)  # fmt: skip
+    _layer_axis(ax, layers)
+    ax.set_ylabel(f"filters kept at γ = {gamma:g}")
+    style.legend(ax, beside="task")
+    return ax
+
+
+def _filter_axis(ax: Axes, most: float, scale: str) -> None:
+    if scale == "log" or (scale == "auto" and most > 64):
+        ax.set_xscale("symlog", linthresh=1, linscale=0.4)  # 0 filters are a point of the curve
+        ax.set_xticks([0, *(t for t in (1, 3, 10, 30, 100, 300, 1000, 3000, 10000) if t <= most * 1.3)])
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlim(-0.15, most * 1.25)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlim(-0.02 * most, most * 1.03)
+
+
+def _layer_axis(ax: Axes, layers) -> None:
+    """Layer names level where they fit, else upright; beyond 34 every second, third …"""
+    step = -(-len(layers) // 34)
+    tilt = 90 if sum(len(str(layer)) + 3 for layer in layers) > 48 else 0
+    ax.set_xticks(range(0, len(layers), step), list(layers)[::step], rotation=tilt, fontsize=8)
+    ax.set_xlim(-0.7, len(layers) - 0.3)
+    ax.grid(axis="x", visible=False)
+    ax.set_xlabel("layer (input → output)")

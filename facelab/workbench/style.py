@@ -1,0 +1,169 @@
+"""The look of every figure: one colour and marker per meaning, axis labels with units, PNG bytes.
+
+The colours stay apart under protanopia and deuteranopia (a test measures it), and wherever a colour carries
+meaning a marker or a printed name says the same thing again.
+"""
+
+from io import BytesIO
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from facelab import tasks
+from facelab.errors import unknown
+
+TASK_COLOURS = {
+    "identity": "#000000",
+    "yaw": "#0072B2",
+    "pitch": "#56B4E9",
+    "roll": "#5A45FF",
+    "pose": "#16105C",
+    "age": "#D55E00",
+    "gender": "#CC79A7",
+    "ethnicity": "#7A2E62",
+    "expression": "#009E73",
+    "valence": "#E69F00",
+    "smile": "#F0E442",
+    "glasses": "#7FE3D4",
+    "facial_hair": "#5C3A0E",
+    "accessories": "#BFEB92",
+}
+TASK_MARKERS = dict(zip(TASK_COLOURS, "*o<>sDv^Pp8Xhd", strict=True))
+NONE = "#C4C4C4"  # serves no task, chance, a random set: whatever is only there to compare with
+INK = "#333333"
+PAPER = "#D55E00"  # a value that a paper prints
+LAYERS = mpl.colormaps["viridis"]  # light = late; read in grey as well
+_KINDS = {
+    "left": "more when turned to the left",
+    "right": "more when turned to the right",
+    "sideways": "more when turned to either side",
+    "frontal": "more when frontal",
+}
+
+
+def colour(task: str) -> str:
+    """The colour of a task, the same in every figure.
+
+    >>> colour("yaw")
+    '#0072B2'
+    """
+    if task not in TASK_COLOURS:
+        raise unknown("task", task, TASK_COLOURS)
+    return TASK_COLOURS[task]
+
+
+def inked(task: str) -> str:
+    """The task's colour, darkened where thin lines or letters in it would be too faint on white."""
+    red, green, blue = mpl.colors.to_rgb(colour(task))
+    light = 0.3 * red + 0.59 * green + 0.11 * blue
+    return mpl.colors.to_hex(np.array([red, green, blue]) * min(1.0, 0.6 / light) if light > 0 else "black")
+
+
+def layer_colours(layers) -> dict[str, tuple]:
+    """A dark-to-light colour for each layer, in order of depth."""
+    layers = list(layers)
+    return dict(zip(layers, LAYERS(np.linspace(0.0, 0.9, len(layers))), strict=True))
+
+
+def label(task: str) -> str:
+    """The axis label of a task's values, with its unit.
+
+    >>> label("yaw"), label("expression"), label("valence")
+    ('yaw (degrees)', 'expression (class)', 'valence (−1 to 1)')
+    """
+    t = tasks.get(task)
+    if t.kind != "regression":
+        return f"{words(task)} (class)"
+    span = f"{t.low:g} to {t.high:g}".replace("-", "−") if t.low is not None else "no unit"
+    return f"{words(task)} ({t.unit or span})"
+
+
+def error_label(task: str | None) -> str:
+    """The axis label of a read-out's root mean squared error, in the unit of its targets.
+
+    >>> error_label("age"), error_label("gender")
+    ('RMSE of age (years)', 'RMSE of gender (0 / 1 targets)')
+    """
+    if task is None:
+        return "RMSE (unit of the label)"
+    return (
+        f"RMSE of {label(task)}"
+        if tasks.get(task).kind == "regression"
+        else f"RMSE of {words(task)} (0 / 1 targets)"
+    )
+
+
+def words(name: str) -> str:
+    """A name as a reader sees it: `facial_hair` → facial hair."""
+    return name.replace("_", " ")
+
+
+def describe(kind: str) -> str:
+    """What a tuning kind means, as a panel says it.
+
+    >>> describe("left"), describe("not happy")
+    ('more when turned to the left', 'less for happy')
+    """
+    if kind in ("rising", "falling"):
+        return f"{kind} with the label"
+    return _KINDS.get(kind, f"less for {kind[4:]}" if kind.startswith("not ") else f"more for {kind}")
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number for print, with a true minus sign; NaN is an en dash.
+
+    >>> number(-0.5), number(float("nan"))
+    ('−0.50', '–')
+    """
+    return "–" if np.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(value: float, low: float, high: float, digits: int = 2) -> str:
+    """A value with its interval.
+
+    >>> interval(0.9, 0.85, 0.94)
+    '0.90 [0.85, 0.94]'
+    """
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def axes(ax: Axes | None, width: float = 5.2, height: float = 3.6) -> Axes:
+    """`ax`, or that of a new figure of this size in inches, with the house's spines and grid."""
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("#888888")
+    ax.tick_params(colors=INK, labelsize=9)
+    ax.grid(color="#E6E6E6", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.xaxis.label.set_size(10)
+    ax.yaxis.label.set_size(10)
+    return ax
+
+
+def legend(ax: Axes, *, beside: str | None = None, above: bool = False, **options):
+    """A small legend without a box, or none where nothing is named.
+
+    beside: right of the axes, under this title; above: over the axes, in two columns. Neither hides a curve.
+    """
+    if beside is not None:
+        options |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "title": beside, "title_fontsize": 9,
+                    "alignment": "left"}  # fmt: skip
+    if above:
+        options |= {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2}
+    if ax.get_legend_handles_labels()[0] or "handles" in options:
+        return ax.legend(**{"frameon": False, "fontsize": 8.5, "handlelength": 1.6, **options})
+
+
+def png(figure: Figure, dpi: int = 100) -> bytes:
+    """The figure as PNG bytes, drawn by Agg without any window or global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=dpi, facecolor="white", pil_kwargs={"compress_level": 1})
+    return out.getvalue()
