@@ -1,0 +1,234 @@
+"""A person: everything that makes an identity, drawn from one seed.
+
+Shape comes from the head model's phenotype (gender, age, weight, ethnic mixture) and its sliders; colours, hair, beard,
+moles and the like from here. What age does to a face (grey hair, wrinkles, a receding hairline) is computed from
+`age` when the face is painted, so that `dataclasses.replace(person, age=70)` is the same person grown old.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from facelab import tasks
+from facelab.errors import unknown
+from facelab.faces import heads
+
+GENDERS = tasks.get("gender").classes
+ETHNICITIES = tasks.get("ethnicity").classes
+HAIR_STYLES = ("bald", "buzz", "short", "side", "fringe", "bob", "long", "bun", "afro")
+BEARDS = ("none", "shadow", "goatee", "moustache", "sideburns", "full")
+
+# Shares of (african, asian, caucasian) and skin albedo (sRGB 0–255: lightest, darkest) per group. The head model knows
+# three poles; "indian" and "other" are mixtures of them, told apart mostly by colour.
+_GROUPS = {
+    "white": ((0.03, 0.03, 0.94), (236, 196, 174), (205, 155, 128)),
+    "black": ((0.94, 0.03, 0.03), (134, 90, 66), (64, 42, 32)),
+    "asian": ((0.03, 0.94, 0.03), (236, 200, 170), (198, 152, 118)),
+    "indian": ((0.28, 0.17, 0.55), (186, 136, 102), (118, 80, 58)),
+    "other": ((0.25, 0.37, 0.38), (214, 164, 130), (160, 112, 84)),
+}
+_HAIR = {"black": (22, 18, 16), "brown": (68, 44, 28), "light brown": (110, 76, 48), "blond": (190, 150, 95),
+         "red": (140, 66, 32)}  # fmt: skip
+_EYES = {"brown": (82, 50, 28), "dark": (46, 28, 18), "blue": (100, 138, 170), "green": (98, 120, 78),
+         "grey": (122, 132, 136)}  # fmt: skip
+_GREY = (190, 188, 184)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One identity.
+
+    masculinity 0 … 1 (0 = female, 1 = male); age in years; mixture = shares of (african, asian, caucasian); sliders = the
+    head model's shape sliders by name; colours linear-light RGB in 0 … 1.
+    """
+
+    seed: int
+    gender: str
+    masculinity: float
+    age: float
+    ethnicity: str
+    mixture: tuple[float, float, float]
+    weight: float
+    sliders: tuple[tuple[str, float], ...]
+    skin: tuple[float, float, float]
+    hair: tuple[float, float, float]
+    eyes: tuple[float, float, float]
+    lips: float  # how much redder than the skin
+    brows: tuple[float, float, float]  # thickness, arch, darkness, each about 1
+    hair_style: str
+    hair_volume: float
+    hairline: float  # + = higher forehead
+    beard: str
+    freckles: float
+    moles: tuple[tuple[float, float], ...]  # (x, y) on the template's face
+    grey_at: float  # age at which half the hair has lost its colour
+    glasses: bool
+
+    @property
+    def phenotype(self) -> dict[str, float]:
+        """The head model's phenotype (its gender runs from 0 = male to 1 = female)."""
+        shares = dict(zip(heads.ETHNICS, self.mixture, strict=True))
+        return {
+            "gender": 1 - self.masculinity,
+            "age": heads.age_parameter(self.age),
+            "weight": self.weight,
+            **shares,
+        }
+
+    @property
+    def facial_hair(self) -> dict[str, float]:
+        """The five yes / no labels of task `facial_hair`; a full beard has goatee, sideburns and moustache."""
+        has = {
+            "shadow": ["5 o'clock shadow"],
+            "full": ["goatee", "sideburns", "moustache"],
+            "none": ["no beard"],
+        }
+        own = has.get(self.beard, [self.beard])
+        return {f"facial_hair:{c}": float(c in own) for c in tasks.get("facial_hair").classes}
+
+    @property
+    def greyness(self) -> float:
+        """Share of grey hair, from the age: 0.5 at `grey_at`, from 0.1 to 0.9 within 24 years."""
+        return float(1 / (1 + np.exp(-(self.age - self.grey_at) / 5.5)))
+
+    @property
+    def hair_now(self) -> tuple[float, float, float]:
+        """Hair colour at this age."""
+        g = self.greyness
+        return tuple((1 - g) * np.array(self.hair) + g * linear(_GREY))
+
+
+def linear(rgb) -> np.ndarray:
+    """Linear light of sRGB 0–255.
+
+    >>> linear((255, 255, 255)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    c = np.asarray(rgb, float) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def person(
+    seed: int, *, gender: str | None = None, ethnicity: str | None = None, age: float | None = None
+) -> Person:
+    """The person of a seed: the same seed is the same person. Gender, ethnicity and age (18 to 75) are drawn too unless
+    given; ValueError for a class that does not exist or an age outside 1 to 90.
+
+    >>> person(3) == person(3), person(3).gender in ("female", "male")
+    (True, True)
+    """
+    for name, value, known in (("gender", gender, GENDERS), ("ethnicity", ethnicity, ETHNICITIES)):
+        if value is not None and value not in known:
+            raise unknown(name, value, known)
+    if age is not None and not 1 <= age <= 90:
+        raise ValueError(f"age {age:g} is out of range: expected 1 to 90 years")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed {seed!r} must be an integer of at least 0")
+    rng = np.random.default_rng([0xFACE, int(seed)])
+    drawn = rng.integers(2), rng.integers(5), rng.uniform(18, 75)  # always drawn: the rest does not shift
+    gender = gender or GENDERS[drawn[0]]
+    ethnicity = ethnicity or ETHNICITIES[drawn[1]]
+    age = float(drawn[2] if age is None else age)
+    male = gender == "male"
+    pole, light, dark = _GROUPS[ethnicity]
+    mixture = rng.dirichlet(12 * np.array(pole) + 0.05)
+    tone = rng.beta(2, 2)
+    skin = linear((1 - tone) * np.array(light) + tone * np.array(dark)) * rng.normal(1, 0.03, 3)
+    european = ethnicity == "white"
+    hair = rng.choice(list(_HAIR), p=(0.12, 0.33, 0.27, 0.2, 0.08) if european else (0.72, 0.24, 0.04, 0, 0))
+    eyes = rng.choice(list(_EYES), p=(0.3, 0.08, 0.32, 0.15, 0.15) if european else (0.4, 0.55, 0, 0.05, 0))
+    return Person(
+        seed=int(seed),
+        gender=gender,
+        masculinity=float(rng.uniform(0.85, 1.0) if male else rng.uniform(0.0, 0.15)),
+        age=age,
+        ethnicity=ethnicity,
+        mixture=tuple(map(float, mixture)),
+        weight=float(rng.beta(3, 3)),
+        sliders=_sliders(rng),
+        skin=tuple(skin.clip(0.01, 0.95)),
+        hair=tuple(linear(_HAIR[hair]) * rng.uniform(0.75, 1.3)),
+        eyes=tuple(linear(_EYES[eyes]) * rng.uniform(0.8, 1.2)),
+        lips=float(rng.uniform(0.5, 1.0) + (0 if male else rng.choice((0.15, 0.7)))),
+        brows=tuple(rng.normal((1.25 if male else 0.8, 1.0, 1.0), (0.2, 0.35, 0.15)).clip(0.4, 1.8)),
+        hair_style=_hair_style(rng, male, age, ethnicity),
+        hair_volume=float(rng.uniform(0.7, 1.35)),
+        hairline=float(
+            rng.normal(0.0, 0.06) + (max(0.0, age - 35) * 0.004 * rng.uniform(0, 1.5) if male else 0.0)
+        ),
+        beard=str(rng.choice(BEARDS, p=(0.42, 0.17, 0.12, 0.1, 0.07, 0.12)))
+        if male and age >= 18
+        else "none",
+        freckles=float(rng.uniform(0.3, 1) if european and rng.random() < 0.3 else 0),
+        moles=tuple(
+            (float(x), float(y)) for x, y in rng.uniform((-0.6, 6.3), (0.6, 7.9), (rng.poisson(1.6), 2))
+        ),
+        grey_at=float(rng.normal(58, 8)),
+        glasses=bool(rng.random() < 0.15),
+    )
+
+
+def people(n: int, seed: int = 0, *, ages: tuple[float, float] = (5.0, 80.0)) -> list[Person]:
+    """n people, balanced: genders and the five ethnic groups in equal numbers (± 1 in every full ten people), ages
+    spread evenly over `ages`. Nobody is in two seeds' lists.
+
+    >>> [p.gender for p in people(4)].count("male")
+    2
+    """
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"people {n!r} must be an integer of at least 1")
+    rng = np.random.default_rng([0xC0DE, seed])
+    order = np.concatenate([10 * block + rng.permutation(10) for block in range(-(-n // 10))])[:n]
+    years = rng.permutation((np.arange(n) + rng.random(n)) / n) * (ages[1] - ages[0]) + ages[0]
+    return [
+        person(
+            100_000 * seed + i,
+            gender=GENDERS[k % 2],
+            ethnicity=ETHNICITIES[(k // 2) % 5],
+            age=round(float(y), 1),
+        )
+        for i, (k, y) in enumerate(zip(order, years, strict=True))
+    ]
+
+
+@lru_cache(maxsize=1)
+def _slider_names() -> tuple[str, ...]:
+    moves = ("head-trans", "neck-trans")  # shifting the whole head is no shape
+    return tuple(s for s in heads.load().sliders if not s.startswith(moves))
+
+
+def _sliders(rng) -> tuple[tuple[str, float], ...]:
+    """Shape sliders: N(0, 0.38²) cut at ±1; left and right share most of their value; one head outline."""
+    values = {}
+    for name in _slider_names():
+        twin = "l" + name[1:] if name.startswith("r-") else None
+        own = rng.normal(0, 0.38)
+        values[name] = float(np.clip(values[twin] + 0.2 * own if twin in values else own, -1, 1))
+    values["head-age-incr"] = 0.0
+    values["mouth-trans-out"] = (
+        values.get("mouth-trans-out", 0.0) * 0.15
+    )  # a mouth or nose far off the middle
+    values["nose-trans-out"] = values.get("nose-trans-out", 0.0) * 0.15
+    values[f"head-{rng.choice(heads.OUTLINES)}"] = float(rng.uniform(0, 0.8))
+    return tuple(values.items())
+
+
+def _hair_style(rng, male: bool, age: float, ethnicity: str) -> str:
+    p = dict(
+        bald=0.02, buzz=0.02, short=0.06, side=0.06, fringe=0.12, bob=0.24, long=0.32, bun=0.16, afro=0.0
+    )
+    if male:
+        p = dict(
+            bald=0.08, buzz=0.2, short=0.32, side=0.26, fringe=0.1, bob=0.02, long=0.02, bun=0.0, afro=0.0
+        )
+        p["bald"] += max(0.0, age - 40) * 0.008
+    elif age > 15:
+        p["bald"] = p["buzz"] = 0.0
+    if age < 18:
+        p["bald"] = 0.0
+    if ethnicity == "black":
+        p["afro"] = 0.25
+        p["buzz"] += 0.15
+    weights = np.array([p[s] for s in HAIR_STYLES])
+    return str(rng.choice(HAIR_STYLES, p=weights / weights.sum()))

@@ -1,0 +1,162 @@
+"""Photographing a bust: pose, camera, light, background.
+
+The camera stands on the z axis and looks at the middle of the head; the light is fixed to the camera, as in a room
+where the sitter turns: it is the head that turns relative to both. Pose R = Rz(−roll) Ry(yaw) Rx(−pitch) turns the
+head about its own middle, so it stays in the middle of the picture; the shoulders follow by a third.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from facelab.faces.bust import Bust
+from facelab.faces.paint import paint
+from facelab.faces.raycast import Scene, vertex_normals
+
+SHOULDERS = (0.35, 0.1, 0.1)  # share of yaw, pitch and roll that the shoulders follow
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How one picture is taken.
+
+    yaw, pitch, roll in degrees; light = direction to the key light in camera axes (x right, y up, z to the camera),
+    key and fill their linear RGB strength; head = the head's height as a share of the picture's; distance of the camera in
+    half head heights; offset (x, y) of the head in pictures; background = linear RGB at the top and bottom and a
+    seed for its blobs (0 = plain); exposure multiplies everything.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    light: tuple[float, float, float] = (0.35, 0.5, 0.8)
+    key: tuple[float, float, float] = (0.95, 0.93, 0.9)
+    fill: tuple[float, float, float] = (0.42, 0.43, 0.46)
+    head: float = 0.58
+    distance: float = 9.0
+    offset: tuple[float, float] = (0.0, 0.03)
+    top: tuple[float, float, float] = (0.32, 0.34, 0.36)
+    bottom: tuple[float, float, float] = (0.32, 0.34, 0.36)
+    blobs: int = 0
+    exposure: float = 1.0
+
+
+def rotation(yaw, pitch, roll) -> torch.Tensor:
+    """(…, 3, 3) of angles in degrees (tensors of one shape): Rz(−roll) Ry(yaw) Rx(−pitch).
+
+    >>> nose = torch.tensor([0.0, 0.0, 1.0])
+    >>> (rotation(*torch.tensor([90.0, 0.0, 0.0])) @ nose).round().tolist()  # yaw +: to the image's right
+    [1.0, 0.0, 0.0]
+    """
+    a, b, c = (torch.deg2rad(torch.as_tensor(v)) for v in (yaw, pitch, roll))
+    sa, ca, sb, cb, sc, cc = a.sin(), a.cos(), b.sin(), b.cos(), c.sin(), c.cos()
+    o, i = torch.zeros_like(a), torch.ones_like(a)
+
+    def matrix(*rows):
+        return torch.stack([torch.stack(r, -1) for r in rows], -2)
+
+    rz = matrix((cc, sc, o), (-sc, cc, o), (o, o, i))
+    ry = matrix((ca, o, sa), (o, i, o), (-sa, o, ca))
+    rx = matrix((i, o, o), (o, cb, sb), (o, -sb, cb))
+    return rz @ ry @ rx
+
+
+def posed(bust: Bust, shot: Shot) -> torch.Tensor:
+    """(v, 3) points of the bust in camera axes: the head turned, the neck bent, the shoulders following."""
+    angles = torch.tensor([shot.yaw, shot.pitch, shot.roll], device=bust.points.device)
+    follow = torch.tensor(SHOULDERS, device=bust.points.device)
+    levels = torch.linspace(0, 1, 65, device=bust.points.device)[:, None]
+    steps = rotation(
+        *((follow + (1 - follow) * levels) * angles).unbind(1)
+    )  # (65, 3, 3) from shoulders to head
+    turn = (bust.turn * 64).round().long()
+    pivot = steps[-1] @ bust.pivot
+    return pivot + torch.einsum("vij,vj->vi", steps[turn], bust.points - bust.pivot)
+
+
+def project(points: torch.Tensor, shot: Shot, size: int) -> torch.Tensor:
+    """(n, 2) pixels of points (n, 3) in camera axes; (0, 0) is the centre of the top-left pixel."""
+    scale = shot.distance / (shot.distance - points[:, 2:]) * shot.head * size / 2
+    middle = torch.tensor([0.5 + shot.offset[0], 0.5 + shot.offset[1]], device=points.device) * size - 0.5
+    return middle + points[:, :2] * torch.tensor([1.0, -1.0], device=points.device) * scale
+
+
+def photograph(bust: Bust, shots: list[Shot], size: int, *, supersample: int = 2):
+    """Pictures of one bust: uint8 (n, 3, size, size) and landmarks float32 (n, 5, 2).
+
+    Every pixel is the mean of supersample² rays, averaged in linear light, then encoded as sRGB.
+    """
+    scene, images, landmarks = Scene(bust.points, bust.faces), [], []
+    for shot in shots:
+        points = posed(bust, shot)
+        scene.move(points)
+        picture = _expose(bust, scene, points, shot, size, supersample)
+        images.append(picture.permute(2, 0, 1).cpu().numpy())
+        turn = rotation(*torch.tensor([shot.yaw, shot.pitch, shot.roll])).to(points)
+        landmarks.append(project(bust.landmarks @ turn.T, shot, size).cpu().numpy())
+    return np.ascontiguousarray(np.stack(images)), np.stack(landmarks).astype(np.float32)
+
+
+def _expose(bust: Bust, scene: Scene, points, shot: Shot, size: int, ss: int) -> torch.Tensor:
+    side, device = size * ss, points.device
+    pixel = (torch.arange(side, device=device) + 0.5) / side
+    u = (pixel - 0.5 - shot.offset[0]) * 2 / shot.head  # on the plane through the head's middle
+    v = -(pixel - 0.5 - shot.offset[1]) * 2 / shot.head
+    x, y = u.expand(side, side).reshape(-1), v[:, None].expand(side, side).reshape(-1)
+    direction = torch.stack([x, y, torch.full_like(x, -shot.distance)], 1)
+    origin = torch.tensor([0.0, 0.0, shot.distance], device=device).expand_as(direction)
+    hits = scene.cast(origin, direction)
+    colour = _background(shot, side, device).reshape(-1, 3)
+    on = (hits.face >= 0).nonzero()[:, 0]
+    colour[on] = _shaded(bust, points, hits.face[on], hits.weights[on], direction[on], shot)
+    colour = colour.reshape(size, ss, size, ss, 3).mean((1, 3))
+    return _encoded(colour * shot.exposure)
+
+
+def _shaded(bust: Bust, points, face, weights, direction, shot: Shot) -> torch.Tensor:
+    corners = bust.faces[face]  # (n, 3)
+
+    def at(values):
+        return torch.einsum("nk,nk...->n...", weights, values[corners])
+
+    normal = torch.nn.functional.normalize(at(vertex_normals(points, bust.faces)), dim=1)
+    towards = torch.nn.functional.normalize(-direction, dim=1)
+    facing = (normal * towards).sum(1)
+    normal = torch.where(
+        facing[:, None] < 0, normal - 2 * facing[:, None] * towards, normal
+    )  # sheets have two sides
+    surface = paint(bust.person, at(bust.where), bust.part[face], at(bust.masks))
+    light = torch.nn.functional.normalize(torch.tensor(shot.light, device=points.device), dim=0)
+    shade = at(bust.shade)[:, None]
+    wrap = torch.tensor(
+        [0.25, 0.12, 0.1], device=points.device
+    )  # light that skin scatters past the terminator
+    cosine = (normal @ light)[:, None]
+    diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.4 + 0.6 * shade)
+    sky = (0.72 + 0.28 * normal[:, 1:2]) * (0.25 + 0.75 * shade)
+    half = torch.nn.functional.normalize(towards + light, dim=1)
+    shine = (normal * half).sum(1).clamp(min=0) ** surface.sharp * surface.gloss * (surface.sharp + 8) / 25
+    key, fill = (torch.tensor(c, device=points.device) for c in (shot.key, shot.fill))
+    return surface.albedo * (key * diffuse + fill * sky) + key * (shine[:, None] * (0.3 + 0.7 * shade))
+
+
+def _background(shot: Shot, side: int, device) -> torch.Tensor:
+    down = torch.linspace(0, 1, side, device=device)[:, None, None]
+    top, bottom = (torch.tensor(c, device=device) for c in (shot.top, shot.bottom))
+    picture = (top + (bottom - top) * down).expand(side, side, 3).clone()  # (side, side, 3)
+    if shot.blobs:
+        g = torch.Generator().manual_seed(shot.blobs)
+        coarse = torch.rand(1, 3, 5, 5, generator=g) * 0.7 + torch.rand(1, 1, 5, 5, generator=g) * 1.1
+        smooth = torch.nn.functional.interpolate(
+            coarse, size=(side, side), mode="bicubic", align_corners=True
+        )
+        picture = picture * smooth[0].permute(1, 2, 0).to(device).clamp(0.1, 2.5)
+    return picture
+
+
+def _encoded(colour: torch.Tensor) -> torch.Tensor:
+    """sRGB bytes of linear light, highlights rolled off softly."""
+    c = torch.where(colour > 0.7, 0.7 + 0.3 * torch.tanh((colour - 0.7) / 0.3), colour.clamp(min=0))
+    c = torch.where(c <= 0.0031308, 12.92 * c, 1.055 * c.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
+    return (c * 255 + 0.5).to(torch.uint8)
