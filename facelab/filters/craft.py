@@ -14,7 +14,7 @@ is found must show on the held-out people too.
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -251,41 +251,36 @@ def _test(table, y, alpha, floor, permutations, bootstraps, seed, only_passing=F
     needs."""
     names = [(layer, c) for layer, x in table.layers.items() for c in range(x.shape[1])]
     held, there = table.held, np.unique(table.people[~table.held], return_inverse=True)[1]
-    none = np.zeros(held.sum(), int)
-    parts = []
-    for x in _blocks(table, y.shape[1]):
-        seen, unseen = clustered.sums(x[~held], y[~held], there), clustered.sums(x[held], y[held], none)
-        parts.append((seen.rho(), seen.within().rho(), unseen.rho()))
-    rho, within, held_out = (np.concatenate(part, 1) for part in zip(*parts, strict=True))  # (S, F) each
+    seen, unseen = _sums(table, y, ~held, there), _sums(table, y, held, np.zeros(held.sum(), int))
+    rho = np.concatenate([block.rho() for block in seen()], 1)  # (S, F)
+    within = np.concatenate([block.within().rho() for block in seen()], 1)
+    held_out = np.concatenate([block.rho() for block in unseen()], 1)
 
     read = clustered.flip_evidence if table.varies else clustered.exchange_evidence
-
-    def evidence(signal):
-        for x in _blocks(table, 1):
-            yield read(clustered.sums(x[~held], y[~held, signal : signal + 1], there), 0)
-
-    p = np.stack([clustered.p_values(partial(evidence, s), permutations, seed) for s in range(y.shape[1])])
-    q = false_discovery_control(p.ravel()).reshape(p.shape)
+    signals = range(y.shape[1])
+    p = [
+        clustered.p_values(lambda s=s: (read(block, s) for block in seen()), permutations, seed)
+        for s in signals
+    ]
+    q = false_discovery_control(np.ravel(p)).reshape(rho.shape)
 
     need = (q <= alpha).any(0) if only_passing else np.ones(q.shape[1], bool)
-    weights, limits, start = (
-        clustered.draws(there.max() + 1, bootstraps, seed),
-        np.full((4, *q.shape), np.nan),
-        0,
-    )
-    for x in _blocks(table, y.shape[1]):
-        columns = start + np.flatnonzero(need[start : start + x.shape[1]])
+    weights = clustered.draws(there.max() + 1, bootstraps, seed)
+    limits, start = np.full((4, *q.shape), np.nan), 0
+    for block in seen():
+        chosen = need[start : start + len(block.dead)]
+        columns = start + np.flatnonzero(chosen)
         if len(columns):
-            seen = clustered.sums(x[~held][:, columns - start], y[~held], there)
-            limits[:2, :, columns] = clustered.interval(seen, weights)
+            some = block.filters(chosen)
+            limits[:2, :, columns] = clustered.interval(some, weights)
             if table.varies:
-                limits[2:, :, columns] = clustered.interval(seen.within(), weights)
-        start += x.shape[1]
+                limits[2:, :, columns] = clustered.interval(some.within(), weights)
+        start += len(block.dead)
 
     sign = np.where(rho < 0, -1.0, 1.0)
     bounds = np.where(
         sign > 0, limits, -limits[[1, 0, 3, 2]]
-    )  # of sign × ρ: low, high, within low, within high
+    )  # of sign · ρ: low, high, within low, within high
     if not table.varies:
         within = np.full(rho.shape, np.nan)
     replicated = sign * held_out >= floor
@@ -295,15 +290,24 @@ def _test(table, y, alpha, floor, permutations, bootstraps, seed, only_passing=F
         "kind": np.where(sign > 0, kinds[:, :1], kinds[:, 1:]),
         "rho": sign * rho, "low": bounds[0], "high": bounds[1],
         "within": sign * within, "within_low": bounds[2],
-        "p": p, "q": q, "held_out_rho": sign * held_out, "replicated": replicated, "craft": craft,
+        "p": np.array(p), "q": q, "held_out_rho": sign * held_out, "replicated": replicated, "craft": craft,
     }  # fmt: skip
     where = pd.DataFrame(names * len(kinds), columns=["layer", "filter"])
     return where.assign(**{name: values.ravel() for name, values in columns.items()})
 
 
-def _blocks(table: _Table, signals: int):
-    """The responses of all layers, some thousand filters at a time where there are many people."""
-    width = max(64, BLOCK // (table.k * (4 + 2 * signals) + 2 * len(table.people)))
-    for x in table.layers.values():
-        for start in range(0, x.shape[1], width):
-            yield x[:, start : start + width]
+def _sums(table: _Table, y: np.ndarray, rows: np.ndarray, people: np.ndarray):
+    """The sums per person of all filters at chosen rows, some thousand filters at a time: a function that
+    gives them again at every call, kept where they are small, else taken from the responses anew."""
+    each = (people.max() + 1) * (3 + 2 * y.shape[1])  # numbers per filter in the sums
+    width = max(64, BLOCK // (each + 3 * len(rows)))
+
+    def stream():
+        for x in table.layers.values():
+            for start in range(0, x.shape[1], width):
+                yield clustered.sums(x[rows, start : start + width], y[rows], people)
+
+    if each * sum(x.shape[1] for x in table.layers.values()) > BLOCK:
+        return stream
+    kept = list(stream())
+    return lambda: iter(kept)
