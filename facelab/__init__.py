@@ -25,6 +25,7 @@ _MODULES = {
 _FUNCTIONS = {
     "measure": "facelab.filters.responses",
     "responses": "facelab.filters.responses",
+    "partition": "facelab.filters.groups",
     "lasso_path": "facelab.filters.lasso",
     "find_crafts": "facelab.filters.craft",
     "characteristic_curves": "facelab.filters.curves",

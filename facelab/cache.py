@@ -1,9 +1,10 @@
-"""The cache folder: every heavy or slow result, keyed by all it depends on, written atomically, checked when read.
+"""The cache folder: every heavy or slow result, keyed by all it depends on, written atomically, checked when
+read.
 
-An entry is a folder with a manifest (`entry.json`: what it depends on, and the size and SHA-256 of every file).
-It is filled under the name `….partial` and renamed when complete, so a reader never sees half an entry. A builder
-that is interrupted finds its partial folder again next time and may go on from there. An entry whose files do not
-match its manifest is set aside and built anew.
+An entry is a folder with a manifest (`entry.json`: what it depends on, and the size and SHA-256 of every
+file). It is filled under the name `….partial` and renamed when complete, so a reader never sees half an
+entry. A builder that is interrupted finds its partial folder again next time and may go on from there. An
+entry whose files do not match its manifest is deleted, with a warning, and built anew.
 """
 
 import errno
@@ -11,11 +12,15 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 log = logging.getLogger(__name__)
 MANIFEST = "entry.json"
@@ -57,8 +62,9 @@ def sha256(file: Path) -> str:
 def problem(entry: Path) -> str | None:
     """What is wrong with an entry that exists, or None: files missing, resized or altered."""
     try:
-        files = json.loads((entry / MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
+        files = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = {str(name): (int(size), str(sha)) for name, (size, sha) in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its manifest cannot be read ({error})"
     for name, (size, sha) in files.items():
         file = entry / name
@@ -74,18 +80,21 @@ def problem(entry: Path) -> str | None:
 def build(entry: Path, fill: Callable[[Path], None], about: dict | None = None) -> Path:
     """The entry's folder, filled by `fill(folder)` unless a sound one is there already.
 
-    `fill` gets the partial folder, with whatever an interrupted earlier call left in it: it must check what it
-    re-uses. One process fills, others wait. Raises OSError that names the folder and the way out where the cache
-    cannot be written.
+    `fill` gets the partial folder, with whatever an interrupted earlier call left in it: it must check what
+    it re-uses. One process fills, others wait. Raises OSError that names the folder and the way out where the
+    cache cannot be written.
     """
+    # A sound entry needs no lock, so a cache that can only be read serves too.
+    if entry.is_dir() and problem(entry) is None:
+        return entry
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_name(entry.name + ".lock")):
             if entry.exists():
-                if (wrong := problem(entry)) is None:
+                if (wrong := problem(entry)) is None:  # another process has just built it
                     return entry
                 log.warning("cache entry %s is damaged: %s; building it anew", entry, wrong)
-                shutil.rmtree(entry)
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             partial = entry.with_name(entry.name + ".partial")
             partial.mkdir(exist_ok=True)
             (partial / MANIFEST).unlink(missing_ok=True)
@@ -94,10 +103,14 @@ def build(entry: Path, fill: Callable[[Path], None], about: dict | None = None) 
             os.replace(partial, entry)
             return entry
     except OSError as error:
-        raise explain(error, entry) from error
+        if (clear := explain(error, entry)) is error:
+            raise
+        raise clear from error
 
 
 def _seal(partial: Path, about: dict) -> None:
+    for left in partial.rglob(".*.writing"):  # by an interrupted call
+        left.unlink()
     files = sorted(f for f in partial.rglob("*") if f.is_file())
     table = {f.relative_to(partial).as_posix(): (f.stat().st_size, sha256(f)) for f in files}
     write_text(partial / MANIFEST, json.dumps({"about": about, "files": table}, indent=1))
@@ -105,16 +118,53 @@ def _seal(partial: Path, about: dict) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Write a small file whole or not at all."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = _beside(file)
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, file)
 
 
+def write_tensors(file: Path, arrays: Mapping[str, np.ndarray], about: dict) -> None:
+    """Write named arrays and a JSON header as one safetensors file, whole or not at all."""
+    temporary = _beside(file)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    try:
+        save_file(arrays, temporary, metadata={"about": json.dumps(about)})
+    except SafetensorError as error:  # which hides the number of the OSError it wraps
+        temporary.unlink(missing_ok=True)
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(file)) from error
+    os.replace(temporary, file)
+
+
+def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """What `write_tensors` wrote. ValueError names a file that is damaged; FileNotFoundError where there is
+    none."""
+    try:
+        with safe_open(file, framework="numpy") as f:
+            return {name: f.get_tensor(name) for name in f.keys()}, json.loads(f.metadata()["about"])  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged or not one of ours ({error})") from error
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{os.getpid()}.writing")
+
+
 def explain(error: OSError, where: Path) -> OSError:
-    """The same OSError, saying which folder and what to do."""
+    """The same OSError, saying which folder and what to do; an error that is not about the cache stays
+    itself."""
     way_out = "set FACELAB_CACHE to a folder you can write to"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return OSError(error.errno, f"the cache folder cannot be written ({error.strerror}): {way_out}", str(where))
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OSError(error.errno, f"the disk is full: free some space or {way_out}", str(where))
+    if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(folder()):
+        return error
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return OSError(
+            error.errno, f"the cache folder cannot be written ({error.strerror}): {way_out}", str(where)
+        )
+    # NumPy reports a full disk as "8192 requested and 4096 written", without a number.
+    full = error.errno is None and "requested and" in str(error)
+    if full or error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OSError(errno.ENOSPC, f"the disk is full: free some space or {way_out}", str(where))
     return error

@@ -1,8 +1,9 @@
 """What a label means: kind, classes, unit, range, metric, and how a missing label looks.
 
-In a label table a regression task is one float column (NaN = missing), a `classes` task one text column (missing =
-None / NaN), a `labels` task (several may be true at once) one float column per class named `task:class` with 1, 0
-or NaN. `pose` is derived from `yaw` and `pitch` where the table has no column of its own.
+In a label table a regression task is one float column (NaN = missing), a `classes` task one text column
+(missing = None / NaN), a `labels` task (several may be true at once) one float column per class named
+`task:class` with 1, 0 or NaN. `pose` is derived from `yaw` and `pitch` where the table has no column of its
+own.
 """
 
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from facelab.errors import unknown
 class Task:
     """One thing a face can be asked.
 
-    kind: "regression" (a number), "classes" (one of several), "labels" (any of several), "identity" (open set).
-    flip: what a mirror image does to the label: "same" or "negate" (regression), "mirror" (classes listed so that a
-        mirrored face has the class in `mirrored`).
+    kind: "regression" (a number), "classes" (one of several), "labels" (any of several), "identity" (open
+        set).
+    flip: what a mirror image does to the label: "same", "negate" (regression) or "mirror" (classes named
+        left and right change places).
     """
 
     name: str
@@ -47,13 +49,15 @@ class Task:
         return [f"{self.name}:{c}" for c in self.classes]
 
     def encode(self, table: pd.DataFrame) -> np.ndarray:
-        """Labels as numbers: regression (n,) float64, NaN missing; classes and identity (n,) int64, −1 missing;
-        labels (n, k) float64, NaN missing. ValueError names the first value that is no class or out of range."""
+        """Labels as numbers: regression (n,) float64, NaN missing; classes and identity (n,) int64, −1
+        missing; labels (n, k) float64, NaN missing. ValueError names the first value that is no class or out
+        of range."""
         missing = [c for c in self.columns if c not in table]
         if missing and self.name == "pose" and {"yaw", "pitch"} <= set(table):
             return pose_bins(table["yaw"].to_numpy(float), table["pitch"].to_numpy(float))
         if missing:
-            raise ValueError(f"task {self.name!r} has no labels here: the table lacks {', '.join(map(repr, missing))}")
+            lacks = ", ".join(map(repr, missing))
+            raise ValueError(f"task {self.name!r} has no labels here: the table lacks {lacks}")
         if self.kind == "identity":
             return pd.factorize(table[self.name])[0].astype(np.int64)
         if self.kind == "classes":
@@ -63,7 +67,10 @@ class Task:
                 value = column[(codes < 0) & column.notna().to_numpy()].iloc[0]
                 raise unknown(f"{self.name} class", value, self.classes)
             return codes
-        values = table[self.columns].to_numpy(np.float64)
+        try:
+            values = table[self.columns].to_numpy(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"labels of task {self.name!r} must be numbers or missing: {error}") from error
         low, high = (0.0, 1.0) if self.kind == "labels" else (self.low, self.high)
         outside = np.isinf(values)
         if low is not None:
@@ -72,15 +79,18 @@ class Task:
             outside |= values > high
         if outside.any():
             value = values[outside][0]
-            raise ValueError(f"{self.name} {value:g} is out of range: expected {low} to {high} {self.unit}".rstrip())
+            allowed = f"{low} to {high} {self.unit}".rstrip()
+            raise ValueError(f"{self.name} {value:g} is out of range: expected {allowed}")
         return values if self.kind == "labels" else values[:, 0]
 
     def targets(self, table: pd.DataFrame) -> np.ndarray:
-        """What a linear read-out is fitted to: (n, len(target_names)) float64, a row of NaN where the label is
-        missing. Numbers as they are, two classes as 0 / 1, more classes one-hot."""
+        """What a linear read-out is fitted to: (n, len(target_names)) float64, a row of NaN where the label
+        is missing. Numbers as they are, two classes as 0 / 1, more classes one-hot."""
         codes = self.encode(table)
         if self.kind == "identity":
-            raise ValueError("task 'identity' is an open set and has no linear targets: use verification instead")
+            raise ValueError(
+                "task 'identity' is an open set without linear targets: use verification instead"
+            )
         if self.kind == "regression":
             return codes[:, None]
         if self.kind == "labels":
@@ -91,17 +101,21 @@ class Task:
 
 
 def pose_bins(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """Nine head poses (low-cost §3, Table 1): three thirds of yaw, cut at ±22.5°, by three of pitch, cut at ±20°.
+    """Nine head poses (low-cost §3, Table 1): three thirds of yaw, cut at ±22.5°, by three of pitch, cut at
+    ±20°.
 
     >>> pose_bins(np.array([-60.0, 0.0, 60.0, np.nan]), np.array([-30.0, 0.0, 30.0, 0.0]))
     array([ 0,  4,  8, -1])
     """
-    bins = 3 * np.digitize(pitch, (-20, 20)) + np.digitize(yaw, (-22.5, 22.5))
+    # The edges belong to the middle, so that the mirror image of a face is in the mirrored bin.
+    up, left = 1 + (pitch > 20) - (pitch < -20.0), 1 + (yaw > 22.5) - (yaw < -22.5)
+    bins = 3 * up + left
     return np.where(np.isnan(yaw) | np.isnan(pitch), -1, bins).astype(np.int64)
 
 
 EXPRESSIONS = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
-_POSES = tuple(f"{up} {side}".strip() for up in ("down", "level", "up") for side in ("right", "frontal", "left"))
+_SIDES = ("right", "frontal", "left")
+_POSES = tuple(f"{up} {side}" for up in ("down", "level", "up") for side in _SIDES)
 
 TASKS = {
     t.name: t
@@ -114,10 +128,10 @@ TASKS = {
         Task("valence", "regression", "rmse", low=-1, high=1, about="unpleasant −1 to pleasant +1"),
         Task("yaw", "regression", "mae", unit="degrees", low=-180, high=180, flip="negate",
              about="+ = the subject turns to their own left: the nose moves to the image's right"),
-        Task("pitch", "regression", "mae", unit="degrees", low=-90, high=90, about="+ = the subject looks up"),
+        Task("pitch", "regression", "mae", unit="degrees", low=-90, high=90, about="+ = the face looks up"),
         Task("roll", "regression", "mae", unit="degrees", low=-180, high=180, flip="negate",
              about="+ = the head tilts to the image's clockwise side"),
-        Task("pose", "classes", "accuracy", _POSES, flip="mirror", about="three thirds of yaw by three of pitch"),
+        Task("pose", "classes", "accuracy", _POSES, flip="mirror", about="three of yaw by three of pitch"),
         Task("facial_hair", "labels", "accuracy",
              ("5 o'clock shadow", "goatee", "sideburns", "moustache", "no beard")),
         Task("accessories", "labels", "accuracy", ("earrings", "hat", "necklace", "necktie", "eyeglasses")),
@@ -142,7 +156,8 @@ def get(name: str) -> Task:
 
 
 def flip_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """The labels of the mirrored images: yaw and roll change sign, a pose class changes sides, the rest stays.
+    """The labels of the mirrored images: yaw and roll change sign, a pose class changes sides, the rest
+    stays.
 
     >>> flip_labels(pd.DataFrame({"yaw": [30.0], "pitch": [5.0], "pose": ["level left"]})).to_dict("list")
     {'yaw': [-30.0], 'pitch': [5.0], 'pose': ['level right']}
@@ -152,6 +167,7 @@ def flip_labels(table: pd.DataFrame) -> pd.DataFrame:
         if task.name in table and task.flip == "negate":
             table[task.name] = -table[task.name]
         if task.name in table and task.flip == "mirror":
-            sides = {c: c.replace("left", "#").replace("right", "left").replace("#", "right") for c in task.classes}
+            mirrored = {"left": "right", "right": "left"}
+            sides = {c: " ".join(mirrored.get(word, word) for word in c.split()) for c in task.classes}
             table[task.name] = table[task.name].map(sides)
     return table

@@ -1,6 +1,8 @@
 """FaceSet: images, labels and landmarks that belong together."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pandas as pd
 
 from facelab import tasks
 
-LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")  # as seen in the image
+LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")  # in the image
 _MIRROR = [1, 0, 2, 4, 3]
 
 
@@ -17,8 +19,9 @@ class FaceSet:
     """n faces with what is known about them.
 
     images: uint8 (n, 3, h, w) RGB, an array or a read-only memory map.
-    labels: n rows; columns as `facelab.tasks` defines them; a missing label is NaN or None, never a made-up value.
-    landmarks: float32 (n, 5, 2), pixels (x, y), in the order of `LANDMARKS` (left = the image's left), NaN = unknown;
+    labels: n rows; columns as `facelab.tasks` defines them; a missing label is NaN or None, never a made-up
+    value. landmarks: float32 (n, 5, 2), pixels (x, y), in the order of `LANDMARKS` (left = the image's left),
+    NaN = unknown;
         (0, 0) is the centre of the top-left pixel.
     """
 
@@ -35,8 +38,8 @@ class FaceSet:
             )
         if len(self.images) != n or self.landmarks.shape != (n, 5, 2):
             raise ValueError(
-                f"face set {self.name!r}: {len(self.images)} images, {n} rows of labels and landmarks of shape "
-                f"{self.landmarks.shape} do not belong together: expected ({n}, 5, 2)"
+                f"face set {self.name!r}: {len(self.images)} images, {n} rows of labels and landmarks of "
+                f"shape {self.landmarks.shape} do not belong together: expected ({n}, 5, 2)"
             )
 
     def __len__(self) -> int:
@@ -45,13 +48,18 @@ class FaceSet:
     def __repr__(self) -> str:
         people = f", {self.labels['identity'].nunique()} people" if "identity" in self.labels else ""
         h, w = self.images.shape[2:]
-        return f"FaceSet {self.name!r}: {len(self)} images of {h} × {w}{people}; labels {', '.join(self.labels)}"
+        return (
+            f"FaceSet {self.name!r}: {len(self)} images of {h} × {w}{people}; labels {', '.join(self.labels)}"
+        )
 
     def __getitem__(self, rows) -> "FaceSet":
         """The faces at `rows`: a slice, a boolean mask or indices."""
-        if isinstance(rows, slice):
-            rows = np.arange(len(self))[rows]
+        if isinstance(rows, slice):  # a view: images on disk stay there
+            labels = self.labels.iloc[rows].reset_index(drop=True)
+            return replace(self, images=self.images[rows], labels=labels, landmarks=self.landmarks[rows])
         rows = np.atleast_1d(np.asarray(rows))
+        if rows.size == 0:
+            rows = rows.astype(np.intp)
         if rows.dtype == bool:
             if len(rows) != len(self):
                 raise IndexError(f"a mask of {len(rows)} for {len(self)} faces")
@@ -91,26 +99,28 @@ class FaceSet:
 
     def folds(self, k: int = 5, *, seed: int = 0) -> np.ndarray:
         """(n,) integers 0 … k−1: the fold of each image; all images of a person share one."""
+        if k < 1:
+            raise ValueError(f"{k!r} folds: expected at least 1")
         return self.assign(np.full(k, 1 / k), seed=seed)
 
     def assign(self, shares, *, seed: int = 0) -> np.ndarray:
-        """(n,) the part of each image, parts being filled with whole people in random order."""
-        shares = np.asarray(shares, float)
-        if len(shares) < 1 or (shares <= 0).any() or shares.sum() > 1 + 1e-9:
-            raise ValueError(f"shares {shares.tolist()} must be positive and sum to at most 1")
-        ids = self.identities
-        people = np.unique(ids)
-        if len(people) < len(shares):
-            raise ValueError(
-                f"face set {self.name!r} has {len(people)} people, too few for {len(shares)} parts that share nobody"
-            )
-        order = np.random.default_rng(seed).permutation(people)
-        edges = np.cumsum(shares) * len(people)
-        part = np.searchsorted(edges, np.arange(len(people)) + 0.5)
-        part = np.where(part >= len(shares), -1, part)  # shares that sum to less than 1 leave people out
-        of_person = np.empty(people.max() + 1, np.int64)
-        of_person[order] = part
-        return of_person[ids]
+        """(n,) the part of each image, −1 = none (see `split_people`)."""
+        return split_people(self.identities, shares, seed=seed, name=f"face set {self.name!r}")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A key of the images, labels and landmarks (not of the name): the same faces, the same key, in any
+        process.
+
+        A set that was saved and opened again keeps it. An array that is changed in place afterwards is not
+        noticed.
+        """
+        total = hashlib.sha256(f"{self.images.shape} {self.landmarks.dtype}".encode())
+        for start in range(0, len(self), 256):
+            total.update(np.ascontiguousarray(self.images[start : start + 256]))
+        total.update(np.ascontiguousarray(self.landmarks))
+        total.update(self.labels.to_csv(index=False, lineterminator="\n").encode())
+        return total.hexdigest()
 
     def flip(self) -> "FaceSet":
         """The mirror images, with the labels of mirror images (yaw and roll change sign)."""
@@ -135,6 +145,42 @@ class FaceSet:
         return cls(
             name,
             np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
-            pd.read_csv(folder / "labels.csv", dtype={"identity": str}),
+            # Only an empty cell is a missing label: a person may be called "NA". Numbers come back bit by
+            # bit.
+            pd.read_csv(
+                folder / "labels.csv",
+                dtype={"identity": str},
+                keep_default_na=False,
+                na_values=[""],
+                float_precision="round_trip",
+            ),
             np.load(folder / "landmarks.npy", allow_pickle=False),
         )
+
+
+def split_people(identities, shares, *, seed: int = 0, name: str = "these faces") -> np.ndarray:
+    """(n,) the part of each image: whole people in random order, about these shares of them, at least one in
+    each.
+
+    Shares that sum to less than 1 leave people out: −1. identities: (n,) integers, one per person. ValueError
+    for shares that are no shares, or where there are fewer people than parts.
+
+    >>> split_people([7, 7, 8, 9, 9, 9], (0.8, 0.1, 0.1)).tolist()
+    [1, 1, 2, 0, 0, 0]
+    """
+    shares = np.asarray(shares, float)
+    if shares.ndim != 1 or len(shares) < 1 or not (shares > 0).all() or shares.sum() > 1 + 1e-9:
+        raise ValueError(f"shares {shares.tolist()} must be positive and sum to at most 1")
+    people, person = np.unique(identities, return_inverse=True)
+    parts = np.arange(1, len(shares) + 1)
+    if len(people) < len(shares):
+        raise ValueError(f"{name}: {len(people)} people, too few for {len(shares)} parts that share nobody")
+    # The last person of each part; every part is pushed to hold at least one, and to leave one for each that
+    # follows.
+    last = np.ceil(np.cumsum(shares) * len(people) - 0.5 - 1e-9).astype(int)
+    last = np.minimum(np.maximum.accumulate(np.maximum(last - parts, 0)), len(people) - len(shares)) + parts
+    part = np.searchsorted(last, np.arange(1, len(people) + 1))
+    part[part == len(shares)] = -1
+    of_person = np.empty(len(people), np.int64)
+    of_person[np.random.default_rng(seed).permutation(len(people))] = part
+    return of_person[person]
