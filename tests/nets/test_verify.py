@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from facelab.nets.verify import verify
+
+
+def codes_of(people=12, each=4, noise=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(people), each)
+    return rng.normal(size=(people, 3))[ids] + noise * rng.normal(size=(len(ids), 3)), ids
+
+
+def test_the_auc_is_that_of_scikit_learn():
+    codes, ids = codes_of()
+    codes = codes.round(1)  # ties too
+    i, j = np.triu_indices(len(ids), k=1)
+    distance = np.linalg.norm(codes[i] - codes[j], axis=1)
+    found = verify(codes, ids)
+    assert found.auc == pytest.approx(roc_auc_score(ids[i] == ids[j], -distance), abs=1e-9)
+    assert found.low < found.auc < found.high
+    assert (found.same, found.different) == (12 * 6, 48 * 47 // 2 - 12 * 6)
+
+
+def test_a_code_that_is_all_group_is_chance_within_groups():
+    rng = np.random.default_rng(1)
+    ids, group = np.repeat(np.arange(40), 3), np.repeat(np.arange(40) % 2, 3)
+    codes = 5.0 * group[:, None] + rng.normal(size=(120, 2))
+    assert verify(codes, ids).auc > 0.7
+    assert abs(verify(codes, ids, within=group).auc - 0.5) < 0.08
+
+
+def test_without_pairs_of_both_sorts_it_says_so():
+    with pytest.raises(ValueError, match="0 pairs of one person"):
+        verify(np.eye(4), np.arange(4))
+    with pytest.raises(ValueError, match="0 of two"):
+        verify(np.eye(4), np.zeros(4))
