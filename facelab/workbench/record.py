@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 
@@ -79,9 +80,10 @@ def record(
 
 
 def _number(key: str, name: str, number) -> int | float:
-    """A plain Python number (JSON knows no NumPy scalars); whole numbers stay whole."""
-    if hasattr(number, "item") and getattr(number, "size", 1) == 1:
-        number = number.item()
+    """A plain Python number (JSON knows no arrays of one); whole numbers stay whole."""
+    if hasattr(number, "item"):
+        with suppress(ValueError, RuntimeError):  # of several numbers: not one
+            number = number.item()
     if isinstance(number, bool) or not isinstance(number, Real):
         raise TypeError(f"{key}: {name} must be a number, not {type(number).__name__} {number!r}")
     if not math.isfinite(number):

@@ -218,7 +218,7 @@ def _papermill(file: Path, partial: Path, parameters: dict) -> str:
 
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict(["--log-level=ERROR"]))
+            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
 
     try:
         papermill.execute_notebook(

@@ -1,0 +1,85 @@
+"""Tiny notebooks, and one run of several that fare differently."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from facelab.workbench import runner
+
+PARAMETERS = 'profile: str = "quick"\nseed: int = 0\ngamma: float = 0.01'
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+GOOD = [
+    "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+    "import sys\nfrom tqdm import tqdm\nfor i in tqdm(range(3)):\n    pass\nprint(sys.executable)",
+    # A widget the way an explorer is one: a live view, and its static twin (here one grey pixel) as PNG.
+    """import ipywidgets
+class Twin(ipywidgets.VBox):
+    def _repr_mimebundle_(self, **kwargs):
+        return super()._repr_mimebundle_(**kwargs) | {"image/png": "PIXEL"}
+Twin([ipywidgets.IntSlider()])""".replace("PIXEL", PIXEL),
+    "import facelab as fl\n"
+    'fl.record("01.score", 0.5, unit="R²", low=0.4, high=0.6, paper=0.7, note=f"{profile} {gamma}")\n'
+    "fl.recorded()",
+]
+
+
+def write(folder: Path, name: str, *cells: str, parameters: str = PARAMETERS) -> Path:
+    """A notebook with a heading, a tagged parameters cell and these code cells."""
+    tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    code = [new_code_cell(cell) for cell in cells]
+    notebook = new_notebook(cells=[new_markdown_cell(f"# What is {name}?"), tagged, *code])
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    return lambda name, *cells, **options: write(tmp_path / "notebooks", name, *cells, **options)
+
+
+@pytest.fixture
+def pixel():
+    return PIXEL
+
+
+@dataclass(frozen=True)
+class Mixed:
+    run: runner.Run
+    told: list[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder
+
+    def page(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+    def results(self) -> dict:
+        return json.loads(self.page("results.json"))
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory):
+    """One run of five notebooks of which one is good, on a machine whose `python3` kernel is a stale one."""
+    folder = tmp_path_factory.mktemp("mixed")
+    stale = folder / "jupyter" / "kernels" / "python3"
+    stale.mkdir(parents=True)
+    spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "stale", "language": "python"}
+    (stale / "kernel.json").write_text(json.dumps(spec))
+    notebooks = [
+        write(folder, "01_good", *GOOD),
+        write(folder, "02_raises", 'import facelab as fl\nfl.record("02.a", 1)', 'raise KeyError("lost")', "2"),
+        write(folder, "03_silent", "1 + 1"),
+        write(folder, "04_dies", "import os\nos._exit(3)"),
+        write(folder, "05_foreign", 'import facelab as fl\nfl.record("01.score", 1)'),
+    ]
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
+        run = runner.run(notebooks, "smoke", "mixed", {"gamma": 0.5}, folder / "runs", tell=told.append)
+    return Mixed(run, told)

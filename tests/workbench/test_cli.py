@@ -1,0 +1,148 @@
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from facelab import faces as faces_room
+from facelab import nets
+from facelab.faces.faceset import FaceSet
+from facelab.workbench import doctor, runner, runs
+from facelab.workbench.cli import main
+
+
+def facelab(*arguments):
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def test_help_answers_without_loading_anything_heavy():
+    heavy = {"torch", "numpy", "pandas", "nbconvert", "papermill"}
+    code = f"import sys, facelab.workbench.cli; print(sorted({heavy} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+    assert {"fetch", "faces", "report", "doctor"} <= set(facelab("--help").output.split())
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["fetch"], "name some sources (identity"),
+        (["fetch", "idnetity"], "unknown source 'idnetity': did you mean 'identity'"),
+        (["report", "--profile", "quik"], "unknown profile 'quik': did you mean 'quick'"),
+        (["report", "--set", "gamma"], "--set 'gamma': expected KEY=VALUE"),
+        (["report", "no_such_notebook"], "unknown notebook 'no_such_notebook'"),
+        (["report", "--publish", "rendered", "--name", "never-run"], "no run in "),
+        (["faces", "render", "rendered/posse"], "did you mean 'rendered/pose'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, says):
+    result = facelab(*arguments)
+    assert result.exit_code == 2, result.output
+    assert says in result.output
+    assert result.output.startswith("Error: ") and result.output.count("\n") == 1
+
+
+def test_what_goes_wrong_outside_is_exit_code_1(monkeypatch):
+    def full(name):
+        raise OSError(28, "the disk is full: free some space", "/x")
+
+    monkeypatch.setattr(nets, "fetch", full)
+    result = facelab("fetch", "identity")
+    assert result.exit_code == 1 and "the disk is full" in result.output
+
+
+def test_fetch_all_fetches_every_source(monkeypatch):
+    fetched = []
+    monkeypatch.setattr(nets, "fetch", lambda name: fetched.append(name) or f"/weights/{name}")
+    assert facelab("fetch", "--all").output.splitlines()[0] == "identity: /weights/identity"
+    assert fetched == list(nets.SOURCES)
+
+
+def test_report_says_where_and_fails_with_a_failing_notebook(notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_papermill", lambda *_: "cell 2: ValueError: no")
+    result = facelab("report", notebook("01_a", "1"), "--out", tmp_path / "runs", "--name", "mine")
+    assert result.exit_code == 1
+    index = tmp_path / "runs" / "mine" / "index.html"
+    assert index.is_file() and str(index) in result.output.splitlines()
+    assert result.output.splitlines()[-1] == "Error: failed: 01_a"
+
+
+def test_parameters_reach_the_notebook(notebook, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(runner, "_papermill", lambda file, partial, parameters: given.append(parameters) or "x")
+    facelab("report", notebook("01_a", "1"), "--out", tmp_path, "--profile", "smoke", "--set", "gamma=0.1")
+    assert given == [{"profile": "smoke", "seed": 0, "gamma": 0.1}]
+
+
+def test_rendered_faces_as_a_folder(tmp_path, monkeypatch):
+    images = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
+    made = FaceSet("tiny", images, pd.DataFrame({"yaw": [0.0, 30.0]}), np.full((2, 5, 2), np.nan, np.float32))
+    monkeypatch.setattr(faces_room, "load", lambda name, **_: made, raising=False)
+    result = facelab("faces", "render", "rendered/pose", "--out", tmp_path / "set")
+    assert result.exit_code == 0, result.output
+    from PIL import Image
+
+    table = pd.read_csv(tmp_path / "set" / "labels.csv")
+    assert list(table["yaw"]) == [0.0, 30.0] and "landmark_4_y" in table
+    read = np.asarray(Image.open(tmp_path / "set" / table["file"][1]))
+    np.testing.assert_array_equal(read.transpose(2, 0, 1), images[1])
+
+
+def test_presets_are_listed():
+    assert {"rendered/pose", "rendered/wild"} <= set(facelab("faces", "list").output.split())
+
+
+class TestDoctor:
+    def test_missing_weights_come_with_their_fix(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+        result = facelab("doctor")
+        assert result.exit_code == 1
+        assert "weights: identity  not fetched yet" in result.output
+        assert "→ facelab fetch identity" in result.output
+
+    def test_all_there(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+        monkeypatch.setattr(doctor, "_weights", lambda: [])
+        result = facelab("doctor")
+        assert result.exit_code == 0, result.output
+        assert str(tmp_path) in result.output
+
+    def test_old_and_absent_packages(self, monkeypatch):
+        requires = ["torch>=99", "no-such-package>=1", 'nor-this>=2; extra == "fast"', "click"]
+        monkeypatch.setattr(doctor.metadata, "requires", lambda _: requires)
+        old, absent, optional, any_version = doctor._packages()
+        assert (old.state, absent.state, optional.state, any_version.state) == (
+            "missing",
+            "missing",
+            "optional",
+            "ok",
+        )
+        assert ">=99 is needed" in old.found and "pip install 'torch>=99'" in old.fix
+        assert not doctor.Diagnosis((absent,)).usable and doctor.Diagnosis((optional,)).usable
+
+    def test_an_unusable_cache_and_device(self, monkeypatch, tmp_path):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / "file" / "cache"))
+        assert [f.fix for f in doctor._caches()] == ["set FACELAB_CACHE to a folder you can write to"]
+        monkeypatch.setenv("FACELAB_DEVICE", "cuda:7")
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        assert doctor._device().fix == "unset FACELAB_DEVICE"
+
+    def test_old_python(self, monkeypatch):
+        fake = types.SimpleNamespace(version_info=(3, 9, 1), executable="python")
+        monkeypatch.setattr(doctor, "sys", fake)
+        assert doctor._python().state == "missing"
+
+    @pytest.mark.parametrize(
+        "have, bounds, meets",
+        [("2.0", ">=2.0.0", True), ("1.10", ">=1.9", True), ("2.0", "", True), ("3.1", ">=3.0,==3.2", False)],
+    )
+    def test_versions(self, have, bounds, meets):
+        assert doctor.satisfies(have, bounds) is meets
+
+
+def test_root_is_the_clone():
+    assert (runs.root() / "pyproject.toml").is_file()

@@ -1,0 +1,72 @@
+import json
+import shutil
+
+import pytest
+
+from facelab.workbench import reference
+
+ENTRY = {"value": 0.958, "unit": "R²", "low": 0.95, "high": 0.97, "paper": None, "note": ""}
+RESULTS = {"02.yaw.score": ENTRY, "02.yaw.knee": ENTRY | {"value": 12}, "run": {}}
+
+
+def test_interpolation_sets_what_stands_between_the_marks_and_nothing_else():
+    text = "a <!--result 02.yaw.score .0%-->old\nold<!--/result--> b <!--result 02.yaw.knee d--><!--/result--> <!--c-->"
+    fresh = reference.interpolate(text, RESULTS)
+    assert fresh == (
+        "a <!--result 02.yaw.score .0%-->96%<!--/result--> b <!--result 02.yaw.knee d-->12<!--/result--> <!--c-->"
+    )
+    assert reference.interpolate(fresh, RESULTS) == fresh
+
+
+@pytest.mark.parametrize("field, shown", [("low", "0.95"), ("high", "0.97")])
+def test_interval_ends(field, shown):
+    text = "<!--result 02.yaw.score:{0} .2f-->{1}<!--/result-->"
+    assert reference.interpolate(text.format(field, "?"), RESULTS) == text.format(field, shown)
+
+
+@pytest.mark.parametrize(
+    "mark, says",
+    [
+        ("02.yaw.scor .2f", "unknown result '02.yaw.scor': did you mean '02.yaw.score'"),
+        ("run .2f", "unknown result 'run'"),
+        ("02.yaw.score:lo .2f", "unknown field of a result 'lo': did you mean 'low'"),
+        ("02.yaw.score:paper .2f", "result '02.yaw.score' has no paper"),
+        ("02.yaw.score d", "result '02.yaw.score': 0.958 cannot be shown as 'd'"),
+    ],
+)
+def test_marks_that_name_nothing(mark, says):
+    with pytest.raises(ValueError, match=says):
+        reference.interpolate(f"<!--result {mark}-->0<!--/result-->", RESULTS)
+
+
+def test_publishing_a_run(mixed, tmp_path):
+    run = tmp_path / "default"
+    shutil.copytree(mixed.folder, run)
+    with pytest.raises(ValueError, match="run 'default' is not whole: 02_raises, 03_silent, 04_dies, 05_foreign"):
+        reference.publish(run, tmp_path / "rendered")
+    for file in [f for n in (2, 3, 4, 5) for f in run.glob(f"0{n}_*.json")]:
+        file.unlink()
+    stale = tmp_path / "rendered" / "figures" / "09-1.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"")
+    published = reference.publish(run, tmp_path / "rendered")
+    assert json.loads((published / "results.json").read_text(encoding="utf-8"))["01.score"]["value"] == 0.5
+    assert sorted(f.name for f in (published / "figures").iterdir()) == ["01-1.png", "01-2.png"]
+    page = (published / "README.md").read_text(encoding="utf-8")
+    assert "| 01.score | 0.5 | 0.4 … 0.6 | R² | 0.7 | smoke 0.5 |" in page
+    assert "- profile: smoke" in page and "- seeds: 0" in page
+
+
+def test_publishing_what_was_never_run(tmp_path):
+    with pytest.raises(ValueError, match=r"no run in .*: make one with `facelab report --name nope`"):
+        reference.publish(tmp_path / "nope", tmp_path / "rendered")
+
+
+def test_refreshing_the_page(tmp_path):
+    folder = tmp_path / "reports" / "reference" / "rendered"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(RESULTS))
+    (tmp_path / "README.md").write_text("<!--result 02.yaw.score .2f-->?<!--/result-->")
+    assert reference.refresh(tmp_path)
+    assert "-->0.96<" in (tmp_path / "README.md").read_text()
+    assert not reference.refresh(tmp_path)
