@@ -54,7 +54,7 @@ def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu
     anchors = torch.unique(faces[skin])
     for code, extra in _extras(person, person.glasses if glasses is None else glasses):
         at, triangles = (torch.from_numpy(x).to(points.device) for x in extra)
-        shift = _carried(at, model.template[anchors], (neutral - model.template)[anchors])
+        shift = _carried(at, model.template[anchors], (neutral - model.template)[anchors], k=6 if code == HAIR else 40)
         faces = torch.cat([faces, triangles + len(points)])
         part = torch.cat([part, torch.full((len(triangles),), code, device=part.device)])
         points, where = torch.cat([points, at + shift]), torch.cat([where, at])
@@ -69,12 +69,8 @@ def _normalised(person, points, faces, part, where, masks, shade, neutral, moved
 
     crown, chin = on(neutral, _CROWN)[0], on(neutral, _CHIN)[0]
     scale = 2 / (crown[1] - chin[1])
-    middle = torch.stack(
-        [torch.zeros_like(crown[0]), (crown[1] + chin[1]) / 2, (crown[2] + chin[2]) / 2 - 0.25]
-    )
-    eyes = [
-        moved[torch.unique(model.faces[model.part == p])].mean(0) for p in (2, 1)
-    ]  # right eye = image left
+    middle = torch.stack([torch.zeros_like(crown[0]), (crown[1] + chin[1]) / 2, (crown[2] + chin[2]) / 2 - 0.25])
+    eyes = [moved[torch.unique(model.faces[model.part == p])].mean(0) for p in (2, 1)]  # right eye = image left
     landmarks = torch.stack([*eyes, on(moved, _NOSE)[0], *on(moved, _MOUTH)])
     y1 = 6.15 + (1.0 - where[:, 2]) * 0.36  # the jaw's underside rises towards the nape
     turn = ((where[:, 1] - y1) / 0.65 + 1).clamp(0, 1)
@@ -117,7 +113,7 @@ def hair_depth(person: Person, where: torch.Tensor, masks: torch.Tensor) -> torc
     style = person.hair_style
     top, sides = {"bald": (0, 0), "buzz": (0.02, 0.015), "short": (0.11, 0.05), "side": (0.17, 0.06),
                   "fringe": (0.13, 0.1), "bob": (0.14, 0.12), "long": (0.12, 0.1), "bun": (0.05, 0.05),
-                  "afro": (0.42, 0.34)}[style]  # fmt: skip
+                  "afro": (0.36, 0.3)}[style]  # fmt: skip
     inside = (hairiness(person, where) / 0.28).clamp(0, 1)
     up = ((where[:, 1] - 7.5) / 0.8).clamp(0, 1)
     depth = (sides + (top - sides) * up) * person.hair_volume
@@ -181,7 +177,7 @@ def _extras(person: Person, glasses: bool):
         yield GLASSES, _glasses(person)
 
 
-def _carried(at, anchors, shifts, k: int = 6):
+def _carried(at, anchors, shifts, k: int):
     """The shift of free points: that of the k nearest anchors, weighted by inverse squared distance."""
     distance, index = torch.cdist(at, anchors).topk(k, largest=False)
     weight = 1 / (distance**2 + 1e-3)
@@ -200,16 +196,13 @@ def _curtain(person: Person):
     end = 6.55 if person.hair_style == "bob" else 5.55
     rng = np.random.default_rng([person.seed, 1])
     volume = 0.10 * person.hair_volume
-    angle = np.radians(np.linspace(-292, -68, 57) + 180)  # over the back; the face stays free
-    angle = np.radians(np.linspace(66, 294, 57))
+    angle = np.radians(np.linspace(66, 294, 57))  # round the back; the face stays free
     height = np.linspace(8.05, end, 22)
     fall = np.clip((height - 7.35) / 1.15, 0, 1)[:, None]
     girth = np.sqrt(1 - 0.86 * fall**2)  # follows the skull above, hangs straight below the ears
     below = np.clip((7.0 - height) / 1.5, 0, 1)[:, None]
     wave = (
-        1
-        + 0.02 * np.sin(9 * angle + rng.uniform(0, 6))[None]
-        + 0.015 * np.sin(7 * height + rng.uniform(0, 6))[:, None]
+        1 + 0.02 * np.sin(9 * angle + rng.uniform(0, 6))[None] + 0.015 * np.sin(7 * height + rng.uniform(0, 6))[:, None]
     )
     x = (0.86 + volume) * np.sin(angle)[None] * girth * (1 - 0.12 * below) * wave
     z = 0.5 + (0.94 + volume) * np.cos(angle)[None] * girth * (1 - 0.3 * below) * wave + 0.1 * below

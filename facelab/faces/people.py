@@ -109,9 +109,7 @@ def linear(rgb) -> np.ndarray:
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
-def person(
-    seed: int, *, gender: str | None = None, ethnicity: str | None = None, age: float | None = None
-) -> Person:
+def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None, age: float | None = None) -> Person:
     """The person of a seed: the same seed is the same person. Gender, ethnicity and age (18 to 75) are drawn too unless
     given; ValueError for a class that does not exist or an age outside 1 to 90.
 
@@ -154,16 +152,10 @@ def person(
         brows=tuple(rng.normal((1.25 if male else 0.8, 1.0, 1.0), (0.2, 0.35, 0.15)).clip(0.4, 1.8)),
         hair_style=_hair_style(rng, male, age, ethnicity),
         hair_volume=float(rng.uniform(0.7, 1.35)),
-        hairline=float(
-            rng.normal(0.0, 0.06) + (max(0.0, age - 35) * 0.004 * rng.uniform(0, 1.5) if male else 0.0)
-        ),
-        beard=str(rng.choice(BEARDS, p=(0.42, 0.17, 0.12, 0.1, 0.07, 0.12)))
-        if male and age >= 18
-        else "none",
+        hairline=float(rng.normal(0.0, 0.06) + (max(0.0, age - 35) * 0.004 * rng.uniform(0, 1.5) if male else 0.0)),
+        beard=str(rng.choice(BEARDS, p=(0.42, 0.17, 0.12, 0.1, 0.07, 0.12))) if male and age >= 18 else "none",
         freckles=float(rng.uniform(0.3, 1) if european and rng.random() < 0.3 else 0),
-        moles=tuple(
-            (float(x), float(y)) for x, y in rng.uniform((-0.6, 6.3), (0.6, 7.9), (rng.poisson(1.6), 2))
-        ),
+        moles=tuple((float(x), float(y)) for x, y in rng.uniform((-0.45, 6.4), (0.45, 7.8), (rng.poisson(1.0), 2))),
         grey_at=float(rng.normal(58, 8)),
         glasses=bool(rng.random() < 0.15),
     )
@@ -199,29 +191,23 @@ def _slider_names() -> tuple[str, ...]:
 
 
 def _sliders(rng) -> tuple[tuple[str, float], ...]:
-    """Shape sliders: N(0, 0.38²) cut at ±1; left and right share most of their value; one head outline."""
+    """Shape sliders: N(0, 0.3²) cut at ±1; left and right share most of their value; one head outline."""
     values = {}
     for name in _slider_names():
         twin = "l" + name[1:] if name.startswith("r-") else None
-        own = rng.normal(0, 0.38)
+        own = rng.normal(0, 0.3)
         values[name] = float(np.clip(values[twin] + 0.2 * own if twin in values else own, -1, 1))
     values["head-age-incr"] = 0.0
-    values["mouth-trans-out"] = (
-        values.get("mouth-trans-out", 0.0) * 0.15
-    )  # a mouth or nose far off the middle
+    values["mouth-trans-out"] = values.get("mouth-trans-out", 0.0) * 0.15  # a mouth or nose far off the middle
     values["nose-trans-out"] = values.get("nose-trans-out", 0.0) * 0.15
     values[f"head-{rng.choice(heads.OUTLINES)}"] = float(rng.uniform(0, 0.8))
     return tuple(values.items())
 
 
 def _hair_style(rng, male: bool, age: float, ethnicity: str) -> str:
-    p = dict(
-        bald=0.02, buzz=0.02, short=0.06, side=0.06, fringe=0.12, bob=0.24, long=0.32, bun=0.16, afro=0.0
-    )
+    p = dict(bald=0.02, buzz=0.02, short=0.06, side=0.06, fringe=0.12, bob=0.24, long=0.32, bun=0.16, afro=0.0)
     if male:
-        p = dict(
-            bald=0.08, buzz=0.2, short=0.32, side=0.26, fringe=0.1, bob=0.02, long=0.02, bun=0.0, afro=0.0
-        )
+        p = dict(bald=0.08, buzz=0.2, short=0.32, side=0.26, fringe=0.1, bob=0.02, long=0.02, bun=0.0, afro=0.0)
         p["bald"] += max(0.0, age - 40) * 0.008
     elif age > 15:
         p["bald"] = p["buzz"] = 0.0

@@ -24,7 +24,7 @@ class Shot:
     yaw, pitch, roll in degrees; light = direction to the key light in camera axes (x right, y up, z to the camera),
     key and fill their linear RGB strength; head = the head's height as a share of the picture's; distance of the camera in
     half head heights; offset (x, y) of the head in pictures; background = linear RGB at the top and bottom and a
-    seed for its blobs (0 = plain); exposure multiplies everything.
+    seed for its blobs (0 = plain); cloth = linear RGB over the shoulders; exposure multiplies everything.
     """
 
     yaw: float = 0.0
@@ -33,12 +33,13 @@ class Shot:
     light: tuple[float, float, float] = (0.35, 0.5, 0.8)
     key: tuple[float, float, float] = (0.95, 0.93, 0.9)
     fill: tuple[float, float, float] = (0.42, 0.43, 0.46)
-    head: float = 0.58
+    head: float = 0.68
     distance: float = 9.0
-    offset: tuple[float, float] = (0.0, 0.03)
+    offset: tuple[float, float] = (0.0, 0.02)
     top: tuple[float, float, float] = (0.32, 0.34, 0.36)
     bottom: tuple[float, float, float] = (0.32, 0.34, 0.36)
     blobs: int = 0
+    cloth: tuple[float, float, float] = (0.1, 0.12, 0.18)
     exposure: float = 1.0
 
 
@@ -67,9 +68,7 @@ def posed(bust: Bust, shot: Shot) -> torch.Tensor:
     angles = torch.tensor([shot.yaw, shot.pitch, shot.roll], device=bust.points.device)
     follow = torch.tensor(SHOULDERS, device=bust.points.device)
     levels = torch.linspace(0, 1, 65, device=bust.points.device)[:, None]
-    steps = rotation(
-        *((follow + (1 - follow) * levels) * angles).unbind(1)
-    )  # (65, 3, 3) from shoulders to head
+    steps = rotation(*((follow + (1 - follow) * levels) * angles).unbind(1))  # (65, 3, 3) from shoulders to head
     turn = (bust.turn * 64).round().long()
     pivot = steps[-1] @ bust.pivot
     return pivot + torch.einsum("vij,vj->vi", steps[turn], bust.points - bust.pivot)
@@ -104,34 +103,31 @@ def _expose(bust: Bust, scene: Scene, points, shot: Shot, size: int, ss: int) ->
     u = (pixel - 0.5 - shot.offset[0]) * 2 / shot.head  # on the plane through the head's middle
     v = -(pixel - 0.5 - shot.offset[1]) * 2 / shot.head
     x, y = u.expand(side, side).reshape(-1), v[:, None].expand(side, side).reshape(-1)
-    direction = torch.stack([x, y, torch.full_like(x, -shot.distance)], 1)
-    origin = torch.tensor([0.0, 0.0, shot.distance], device=device).expand_as(direction)
-    hits = scene.cast(origin, direction)
     colour = _background(shot, side, device).reshape(-1, 3)
+    near = points[:, :2] * (shot.distance / (shot.distance - points[:, 2:]))
+    low, high = near.amin(0) - 0.02, near.amax(0) + 0.02
+    rays = ((x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])).nonzero()[:, 0]
+    direction = torch.stack([x, y, torch.full_like(x, -shot.distance)], 1)[rays]
+    hits = scene.cast(torch.tensor([0.0, 0.0, shot.distance], device=device).expand_as(direction), direction)
     on = (hits.face >= 0).nonzero()[:, 0]
-    colour[on] = _shaded(bust, points, hits.face[on], hits.weights[on], direction[on], shot)
-    colour = colour.reshape(size, ss, size, ss, 3).mean((1, 3))
+    colour[rays[on]] = _shaded(bust, points, hits.face[on], hits.weights[on], direction[on], shot)
+    colour = colour.reshape(size, ss, size, ss, 3)
+    colour = sum(colour[:, i, :, j] for i in range(ss) for j in range(ss)) / ss**2
     return _encoded(colour * shot.exposure)
 
 
 def _shaded(bust: Bust, points, face, weights, direction, shot: Shot) -> torch.Tensor:
+    carried = torch.cat([vertex_normals(points, bust.faces), bust.where, bust.masks, bust.shade[:, None]], 1)
     corners = bust.faces[face]  # (n, 3)
-
-    def at(values):
-        return torch.einsum("nk,nk...->n...", weights, values[corners])
-
-    normal = torch.nn.functional.normalize(at(vertex_normals(points, bust.faces)), dim=1)
+    at = torch.nn.functional.embedding_bag(corners, carried, per_sample_weights=weights, mode="sum")  # (n, 10)
+    normal, where, masks, shade = at.split((3, 3, 3, 1), 1)
+    normal = torch.nn.functional.normalize(normal, dim=1)
     towards = torch.nn.functional.normalize(-direction, dim=1)
-    facing = (normal * towards).sum(1)
-    normal = torch.where(
-        facing[:, None] < 0, normal - 2 * facing[:, None] * towards, normal
-    )  # sheets have two sides
-    surface = paint(bust.person, at(bust.where), bust.part[face], at(bust.masks))
+    facing = (normal * towards).sum(1, keepdim=True)
+    normal = torch.where(facing < 0, normal - 2 * facing * towards, normal)  # sheets have two sides
+    surface = paint(bust.person, where, bust.part[face], masks, shot.cloth)
     light = torch.nn.functional.normalize(torch.tensor(shot.light, device=points.device), dim=0)
-    shade = at(bust.shade)[:, None]
-    wrap = torch.tensor(
-        [0.25, 0.12, 0.1], device=points.device
-    )  # light that skin scatters past the terminator
+    wrap = torch.tensor([0.25, 0.12, 0.1], device=points.device)  # light that skin scatters past the terminator
     cosine = (normal @ light)[:, None]
     diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.4 + 0.6 * shade)
     sky = (0.72 + 0.28 * normal[:, 1:2]) * (0.25 + 0.75 * shade)
@@ -147,10 +143,8 @@ def _background(shot: Shot, side: int, device) -> torch.Tensor:
     picture = (top + (bottom - top) * down).expand(side, side, 3).clone()  # (side, side, 3)
     if shot.blobs:
         g = torch.Generator().manual_seed(shot.blobs)
-        coarse = torch.rand(1, 3, 5, 5, generator=g) * 0.7 + torch.rand(1, 1, 5, 5, generator=g) * 1.1
-        smooth = torch.nn.functional.interpolate(
-            coarse, size=(side, side), mode="bicubic", align_corners=True
-        )
+        coarse = torch.rand(1, 3, 5, 5, generator=g) * 0.25 + torch.rand(1, 1, 5, 5, generator=g) * 1.3 + 0.2
+        smooth = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
         picture = picture * smooth[0].permute(1, 2, 0).to(device).clamp(0.1, 2.5)
     return picture
 

@@ -15,6 +15,9 @@ glasses, domain. `smile` is yes for a happy face (all have an intensity of 0.4 o
 """
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,15 +72,11 @@ def load(name: str = "rendered/wild", *, size: int = 128, seed: int = 0, device=
     for option, value in {**settings, "size": size, "seed": seed}.items():
         low, high = {"size": (32, 1024), "seed": (0, 2**31), "series": (1, 2)}.get(option, (1, 100_000))
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-            raise ValueError(
-                f"{option} {value!r} is out of range: expected a whole number from {low} to {high}"
-            )
+            raise ValueError(f"{option} {value!r} is out of range: expected a whole number from {low} to {high}")
     settings = {k: int(v) for k, v in settings.items()}
     where = devices.device(device)
     make = {"rendered/pose": _pose, "rendered/wild": _wild}[name]
-    entry = cache.path(
-        "faces", name, size=int(size), seed=int(seed), look=_LOOK, device=where.type, **settings
-    )
+    entry = cache.path("faces", name, size=int(size), seed=int(seed), look=_LOOK, device=where.type, **settings)
     cache.build(
         entry,
         lambda folder: _fill(folder, name, make(seed=int(seed), **settings), int(size), where, progress),
@@ -132,9 +131,7 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
 def contact_sheet(faces: FaceSet, columns: int = 8, *, gap: int = 2) -> Image.Image:
     """All faces of a set as one picture, row by row; gap in pixels between them."""
     if columns < 1 or len(faces) == 0:
-        raise ValueError(
-            f"a contact sheet needs faces and columns: got {len(faces)} faces and {columns} columns"
-        )
+        raise ValueError(f"a contact sheet needs faces and columns: got {len(faces)} faces and {columns} columns")
     n, _, h, w = faces.images.shape
     rows = -(-n // columns)
     sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
@@ -152,7 +149,7 @@ def _pose(people: int, series: int, seed: int) -> list[Sitting]:
     out = []
     for i, who in enumerate(_cast(people, seed, (18.0, 65.0))):
         tone = tuple(float(c) for c in rng.uniform(0.25, 0.45) * rng.normal(1, 0.05, 3))
-        base = Shot(top=tone, bottom=tone)
+        base = Shot(top=tone, bottom=tone, cloth=tuple((rng.uniform(0.03, 0.4) * rng.uniform(0.3, 1, 3)).tolist()))
         for s in range(series):
             side = 1 if s == 0 else -1
             light = (side * base.light[0], base.light[1], base.light[2])
@@ -191,14 +188,14 @@ def _snapshot(rng) -> Shot:
     key = rng.uniform(0.45, 1.25) * np.array([1 + warm, 1.0, 1 - 1.3 * warm])
     cool = rng.normal(0, 0.06)
     fill = rng.uniform(0.22, 0.6) * np.array([1 + cool, 1.0, 1 - cool])
-    top = rng.uniform(0.02, 0.75) * rng.uniform(0.6, 1.2, 3)
+    top = rng.uniform(0.02, 0.75) * rng.uniform(0.75, 1.15, 3)
     bottom = top * rng.uniform(0.4, 1.3)
     return Shot(
         yaw=bounded(28, 60), pitch=bounded(11, 25), roll=bounded(8, 20), light=light, key=tuple(key.tolist()),
-        fill=tuple(fill.tolist()), head=float(rng.uniform(0.52, 0.64)), distance=float(rng.uniform(5, 14)),
-        offset=(bounded(0.015, 0.04), 0.03 + bounded(0.015, 0.04)), top=tuple(top.tolist()),
+        fill=tuple(fill.tolist()), head=float(rng.uniform(0.62, 0.74)), distance=float(rng.uniform(5, 14)),
+        offset=(bounded(0.015, 0.04), 0.02 + bounded(0.015, 0.03)), top=tuple(top.tolist()),
         bottom=tuple(bottom.tolist()), blobs=int(rng.integers(1, 2**31)) if rng.random() < 0.75 else 0,
-        exposure=float(np.exp(rng.normal(0, 0.15))),
+        cloth=tuple((rng.uniform(0.02, 0.5) * rng.uniform(0.3, 1, 3)).tolist()), exposure=float(np.exp(rng.normal(0, 0.15))),
     )  # fmt: skip
 
 
@@ -255,15 +252,18 @@ def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, p
     pieces.mkdir(exist_ok=True)
     total = sum(len(s.shots) for s in sittings)
     with tqdm(total=total, desc=f"rendering {name}", unit="face", disable=not progress) as bar:
-        for i, shard in enumerate(shards):
+
+        def finish(i: int) -> int:
             file = pieces / f"{i:05d}.safetensors"
             if not _sound(file):
-                images, landmarks = _render(shard, size, device)
+                images, landmarks = _render(shards[i], size, device)
                 _write(file, {"images": images, "landmarks": landmarks})
-            bar.update(sum(len(s.shots) for s in shard))
-    images = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(total, 3, size, size)
-    )
+            return sum(len(s.shots) for s in shards[i])
+
+        with _workers(device) as pool:
+            for done in pool.map(finish, range(len(shards))):
+                bar.update(done)
+    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(total, 3, size, size))
     landmarks, start = [], 0
     for i in range(len(shards)):
         piece = load_file(pieces / f"{i:05d}.safetensors")
@@ -278,6 +278,21 @@ def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, p
     pieces.rmdir()
 
 
+@contextmanager
+def _workers(device: torch.device):
+    """Threads that render shards side by side, one per core (rays and torch both leave Python's lock); each computes
+    with one thread of its own. What is not begun is dropped when one fails or Ctrl-C comes."""
+    threads = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(1 if device.type == "cuda" else cores)
+    try:
+        torch.set_num_threads(1)
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
 def _write(file: Path, arrays: dict[str, np.ndarray]) -> None:
     """The file and its checksum beside it, the checksum last."""
     file.with_suffix(".sha256").unlink(missing_ok=True)
@@ -287,8 +302,4 @@ def _write(file: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _sound(file: Path) -> bool:
     noted = file.with_suffix(".sha256")
-    return (
-        file.is_file()
-        and noted.is_file()
-        and noted.read_text() == hashlib.sha256(file.read_bytes()).hexdigest()
-    )
+    return file.is_file() and noted.is_file() and noted.read_text() == hashlib.sha256(file.read_bytes()).hexdigest()
