@@ -18,6 +18,7 @@ import pandas as pd
 
 from facelab import tasks
 from facelab.errors import unknown
+from facelab.faces.faceset import split_people
 
 ALPHAS = 10.0 ** np.arange(-7, 2.1)
 DEAD = 1e-6  # a column whose spread is below this share of its mean is constant up to float32 rounding
@@ -47,9 +48,7 @@ class Linear:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(n, T) predicted targets from responses x (n, C)."""
         if np.ndim(x) != 2 or np.shape(x)[1] != len(self.coef):
-            raise ValueError(
-                f"responses of shape {np.shape(x)} do not fit a probe of {len(self.coef)} filters"
-            )
+            raise ValueError(f"responses of shape {np.shape(x)} do not fit a probe of {len(self.coef)} filters")
         return self.intercept + x @ self.coef
 
 
@@ -116,9 +115,7 @@ def fit(source, layer: str, task: str, *, folds: int = 5, seed: int = 0) -> Prob
     if hasattr(source, "system"):
         return _fit_moments(source, layer, tasks.get(task).name)
     targets = source.targets(tasks.get(task).name)
-    return fit_table(
-        source.layers[layer], targets, source.identities, task, folds=folds, seed=seed, layer=layer
-    )
+    return fit_table(source.layers[layer], targets, source.identities, task, folds=folds, seed=seed, layer=layer)
 
 
 def fit_table(x, targets, identities, task: str, *, folds: int = 5, seed: int = 0, layer: str = "") -> Probe:
@@ -137,7 +134,7 @@ def fit_table(x, targets, identities, task: str, *, folds: int = 5, seed: int = 
     predicted[known] = held_out(models, x, fold)
     cut = np.stack([model.cut for model in models])[fold]
     rows = [_scores(task, y[fold == f], predicted[known][fold == f], cut[fold == f], f) for f in range(folds)]
-    whole = ridge(parts.system(range(folds)), (alpha,))[0]
+    whole = ridge(parts.system(range(folds)), alpha)
     return Probe(task, layer, whole, alpha, pd.DataFrame(rows), tuple(models), predicted)
 
 
@@ -151,43 +148,45 @@ def held_out(models, x: np.ndarray, fold: np.ndarray) -> np.ndarray:
 
 def assign_folds(identities: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """(n,) the fold of each row; all rows of a person share one. ValueError for fewer people than folds."""
-    people, codes = np.unique(identities, return_inverse=True)
-    if not 3 <= folds <= len(people):
-        raise ValueError(
-            f"{folds} folds of {len(people)} people: expected at least 3 folds and as many people"
-        )
-    return np.random.default_rng(seed).permutation(np.arange(len(people)) % folds)[codes]
+    if folds < 3:
+        raise ValueError(f"{folds} folds: expected at least 3, to choose α inside each training part")
+    codes = np.unique(identities, return_inverse=True)[1]
+    return split_people(codes, np.full(folds, 1 / folds), seed=seed)
 
 
-def ridge(system, alphas=ALPHAS) -> list[Linear]:
-    """One ridge solution per α from centred sums (Centred or a moments' System), coefficients in raw units.
+def ridge(system, alpha: float) -> Linear:
+    """The ridge solution from centred sums (Centred or a moments' System), coefficients in raw units.
 
-    Columns are standardised, so that α means the same in every layer; constant ones get 0. One
-    eigendecomposition serves all α.
+    Columns are standardised, so that α means the same in every layer; constant ones get 0.
     """
+    coef = _coefficients(system, (alpha,))[0]
+    intercept = system.mean_y - system.mean_x @ coef
+    return Linear(intercept, coef, _cut(system, intercept, coef))
+
+
+def _coefficients(system, alphas) -> np.ndarray:
+    """(A, C, T) for all α at once: one eigendecomposition serves them all."""
     spread = np.sqrt(np.diagonal(system.xx) / system.n)
     live = spread > DEAD * np.abs(system.mean_x)
     scale = spread[live]
-    xx = system.xx[np.ix_(live, live)] / np.outer(scale, scale) / system.n
-    values, vectors = np.linalg.eigh(xx)
+    values, vectors = np.linalg.eigh(system.xx[np.ix_(live, live)] / np.outer(scale, scale) / system.n)
     rotated = vectors.T @ (system.xy[live] / scale[:, None]) / system.n  # (c, T)
-    out = []
-    for alpha in alphas:
-        coef = np.zeros(system.xy.shape)
-        coef[live] = vectors @ (rotated / (np.maximum(values, 0) + alpha)[:, None]) / scale[:, None]
-        intercept = system.mean_y - system.mean_x @ coef
-        out.append(Linear(intercept, coef, _cut(system, intercept, coef)))
+    shrunk = rotated / (np.maximum(values, 0)[:, None] + np.asarray(alphas)[:, None, None])  # (A, c, T)
+    out = np.zeros((len(alphas), *system.xy.shape))
+    out[:, live] = vectors @ shrunk / scale[:, None]
     return out
 
 
-def r2(model: Linear, system) -> float:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² of a model on other rows, pooled over targets: a quadratic form in their
-    sums."""
-    bias = system.mean_y - model.intercept - system.mean_x @ model.coef
-    b = model.coef
-    error = np.trace(system.yy) - 2 * (b * system.xy).sum() + (b * (system.xx @ b)).sum()
+def r2(coef: np.ndarray, trained, system) -> np.ndarray:
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² on the rows of `system`, pooled over targets: a quadratic form in their sums.
+
+    coef (A, C, T): models that were fitted to `trained`. Returns (A,), NaN where the label is constant.
+    """
+    bias = system.mean_y - trained.mean_y - (system.mean_x - trained.mean_x) @ coef  # (A, T)
+    quadratic = (coef * (system.xx @ coef)).sum((1, 2)) - 2 * (coef * system.xy).sum((1, 2))
     total = np.trace(system.yy)
-    return float(1 - (error + system.n * (bias**2).sum()) / total) if total > 0 else np.nan
+    error = total + quadratic + system.n * (bias**2).sum(1)
+    return 1 - error / total if total > 0 else np.full(len(coef), np.nan)
 
 
 def decide(task: str, predicted: np.ndarray, cut: np.ndarray) -> np.ndarray:
@@ -205,30 +204,28 @@ def _cut(system, intercept, coef) -> np.ndarray:
     """Half way between the mean prediction of the two classes: rare classes are not drowned by common
     ones."""
     share = np.clip(system.mean_y, 1e-12, 1 - 1e-12)  # of ones, where the target is 0 / 1
-    tilt = (coef * system.xy).sum(
-        0
-    ) / system.n  # the mean of the ones is `tilt / share` above the overall mean
+    tilt = (coef * system.xy).sum(0) / system.n  # the mean of the ones is `tilt / share` above the overall mean
     middle = intercept + system.mean_x @ coef
     return middle + 0.5 * (tilt / share - tilt / (1 - share))
 
 
 def _nested(system: Callable, folds: int) -> tuple[float, list[Linear]]:
     """α for all the data, and each held-out fold's model with an α of its own choosing."""
-    everyone = range(folds)
+    paths = {}
 
-    def best_alpha(inside) -> float:
-        gain = np.zeros(len(ALPHAS))
-        for f in inside:
-            candidates = ridge(system([g for g in inside if g != f]))
-            scores = [r2(model, system([f])) for model in candidates]
-            gain += np.nan_to_num(scores)  # a fold whose labels are all alike has no say
-        return float(ALPHAS[gain.argmax()])
+    def gain(training: tuple, unseen: int) -> np.ndarray:
+        if training not in paths:  # leaving out {f, g} serves f's choice and g's
+            trained = system(training)
+            paths[training] = _coefficients(trained, ALPHAS), trained
+        return np.nan_to_num(r2(*paths[training], system([unseen])))  # a fold of constant labels has no say
 
-    models = []
-    for f in everyone:
-        others = [g for g in everyone if g != f]
-        models.append(ridge(system(others), (best_alpha(others),))[0])
-    return best_alpha(everyone), models
+    def best_alpha(inside: tuple) -> float:
+        gains = [gain(tuple(g for g in inside if g != f), f) for f in inside]
+        return float(ALPHAS[np.sum(gains, 0).argmax()])
+
+    everyone = tuple(range(folds))
+    training = [everyone[:f] + everyone[f + 1 :] for f in everyone]
+    return best_alpha(everyone), [ridge(system(others), best_alpha(others)) for others in training]
 
 
 def _fit_moments(moments, layer: str, task: str) -> Probe:
@@ -238,10 +235,9 @@ def _fit_moments(moments, layer: str, task: str) -> Probe:
     alpha, models = _nested(system, folds)
     rows = []
     for f, model in enumerate(models):
-        unseen = system([f])
-        rows.append({"fold": f, "n": int(unseen.n), "r2": r2(model, unseen)})
-    whole = ridge(system(range(folds)), (alpha,))[0]
-    return Probe(task, layer, whole, alpha, pd.DataFrame(rows), tuple(models))
+        others, unseen = system([g for g in range(folds) if g != f]), system([f])
+        rows.append({"fold": f, "n": int(unseen.n), "r2": r2(model.coef[None], others, unseen)[0]})
+    return Probe(task, layer, ridge(system(range(folds)), alpha), alpha, pd.DataFrame(rows), tuple(models))
 
 
 def _system(moments, layer, task, fold, chosen):

@@ -18,6 +18,7 @@ that takes a marked tensor:
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ def capture(
     True
     """
     check(where, reduce)
-    follow = _Follow(len(x), {name: layer.out_channels for name, layer in layers.items()}, REDUCE[reduce])
+    follow = Follow(len(x), {name: layer.out_channels for name, layer in layers.items()}, REDUCE[reduce])
     start = follow.mark if where == "after" else follow.take
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -91,7 +92,7 @@ def capture(
         if where == "after":
             stack.enter_context(follow)
         out = module(x)
-    for tensor in _tensors(out):
+    for tensor in tensors(out):
         follow.take_marks(tensor)
     follow.complain()
     return {name: follow.found[name] for name in layers}
@@ -148,7 +149,10 @@ _BEND = _calls(
 _LOOK = _calls("size dim ndimension numel len shape stride is_contiguous is_floating_point gt ge lt le eq ne")
 
 
-class _Follow(TorchFunctionMode):
+_PASSES = count()
+
+
+class Follow(TorchFunctionMode):
     """The marks of one pass. They sit on the tensors themselves, so they end with them and no id is ever
     re-used.
 
@@ -158,6 +162,7 @@ class _Follow(TorchFunctionMode):
 
     def __init__(self, n: int, channels: dict[str, int], reduce: Callable[[Tensor], Tensor]):
         super().__init__()
+        self.key = f"_facelab_{next(_PASSES)}"  # a pass may run inside another: measuring under an ablation
         self.n, self.channels, self.reduce = n, channels, reduce
         self.ran: set[str] = set()
         self.found: dict[str, Tensor] = {}
@@ -167,15 +172,15 @@ class _Follow(TorchFunctionMode):
         kwargs = kwargs or {}
         call = getattr(func, "__name__", "")
         kind = call.strip("_")
-        marked = [] if kind in _LOOK else [t for t in _tensors((args, kwargs)) if hasattr(t, "_facelab")]
+        marked = [] if kind in _LOOK else [t for t in tensors((args, kwargs)) if hasattr(t, self.key)]
         if not marked:
             return func(*args, **kwargs)
         if kind in _RESIZE or (kind not in _KEEP and kind not in _BEND):
             for tensor in marked:  # before the call, which may write into its argument
                 self.take_marks(tensor)
-        marks = [(tensor.shape, *tensor._facelab) for tensor in marked]
+        marks = [(tensor.shape, *getattr(tensor, self.key)) for tensor in marked]
         out = func(*args, **kwargs)
-        result = next(_tensors(out), None)
+        result = next(tensors(out), None)
         if result is not None and (kind in _KEEP or kind in _BEND):
             self._pass_on(kind, marked, marks, result)
         return out
@@ -189,21 +194,21 @@ class _Follow(TorchFunctionMode):
         gates = frozenset().union(*(m[2] for m in same))
         if kind in _BEND:
             self._final(result, pending - self.final)
-            result._facelab = (frozenset(), gates | pending)
+            setattr(result, self.key, (frozenset(), gates | pending))
             return
         if kind in _TIMES:  # the other half of a gate: x * f(x)
             self._final(result, pending & gates & self.final)
-        result._facelab = (pending, gates)
+        setattr(result, self.key, (pending, gates))
 
     def mark(self, out: Tensor, name: str) -> None:
-        out._facelab = (frozenset([name]), frozenset())
+        setattr(out, self.key, (frozenset([name]), frozenset()))
 
     def take(self, maps: Tensor, name: str) -> None:
         self.found[name] = self._pooled(maps, name)
 
     def take_marks(self, tensor: Tensor) -> None:
         """The map as it stands here, for layers that have none yet."""
-        pending, _ = getattr(tensor, "_facelab", ((), ()))
+        pending, _ = getattr(tensor, self.key, ((), ()))
         if new := [name for name in pending if name not in self.found]:
             self.found |= dict.fromkeys(new, self._pooled(tensor, *new))
 
@@ -224,8 +229,7 @@ class _Follow(TorchFunctionMode):
     def complain(self) -> None:
         if idle := [repr(name) for name in self.channels if name not in self.ran]:
             raise ValueError(
-                f"layer {', '.join(idle)} never ran in the forward pass: name the layers to measure and leave "
-                "it out"
+                f"layer {', '.join(idle)} never ran in the forward pass: name the layers to measure and leave it out"
             )
         if lost := [repr(name) for name in self.channels if name not in self.found]:
             raise ValueError(
@@ -234,13 +238,13 @@ class _Follow(TorchFunctionMode):
             )
 
 
-def _tensors(value) -> Iterator[Tensor]:
+def tensors(value) -> Iterator[Tensor]:
     """Every tensor in a value: itself, or inside tuples, lists and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
         for v in value:
-            yield from _tensors(v)
+            yield from tensors(v)
     elif isinstance(value, dict):
         for v in value.values():
-            yield from _tensors(v)
+            yield from tensors(v)
