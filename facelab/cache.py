@@ -160,9 +160,7 @@ def explain(error: OSError, where: Path) -> OSError:
     if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(folder()):
         return error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return OSError(
-            error.errno, f"the cache folder cannot be written ({error.strerror}): {way_out}", str(where)
-        )
+        return OSError(error.errno, f"the cache folder cannot be written ({error.strerror}): {way_out}", str(where))
     # NumPy reports a full disk as "8192 requested and 4096 written", without a number.
     full = error.errno is None and "requested and" in str(error)
     if full or error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -22,7 +22,5 @@ def device(name: str | torch.device = "auto") -> torch.device:
         raise ValueError(f"unknown device {name!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:N'")
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found.type == "cuda" and (found.index or 0) >= here:
-        raise ValueError(
-            f"device {name!r} is not here: torch {torch.__version__} finds {here} CUDA devices; use 'cpu'"
-        )
+        raise ValueError(f"device {name!r} is not here: torch {torch.__version__} finds {here} CUDA devices; use 'cpu'")
     return found

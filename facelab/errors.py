@@ -12,7 +12,8 @@ def unknown(kind: str, value, known) -> ValueError:
     unknown task 'zebra': expected one of 'yaw', 'age'
     """
     known = [str(k) for k in known]
-    near = get_close_matches(str(value), known, n=3, cutoff=0.6)
+    by_lower = {k.lower(): k for k in known}
+    near = [by_lower[k] for k in get_close_matches(str(value).lower(), by_lower, n=3, cutoff=0.6)]
     if near:
         return ValueError(f"unknown {kind} {value!r}: did you mean {' or '.join(map(repr, near))}?")
     shown = ", ".join(map(repr, known[:12])) + (f", … ({len(known)} in all)" if len(known) > 12 else "")

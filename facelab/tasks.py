@@ -62,10 +62,10 @@ class Task:
             return pd.factorize(table[self.name])[0].astype(np.int64)
         if self.kind == "classes":
             column = table[self.name]
-            codes = pd.Categorical(column, categories=self.classes).codes.astype(np.int64)
-            if ((codes < 0) & column.notna().to_numpy()).any():
-                value = column[(codes < 0) & column.notna().to_numpy()].iloc[0]
-                raise unknown(f"{self.name} class", value, self.classes)
+            codes = pd.Index(self.classes).get_indexer(column).astype(np.int64)
+            strange = (codes < 0) & column.notna().to_numpy()
+            if strange.any():
+                raise unknown(f"{self.name} class", column[strange].iloc[0], self.classes)
             return codes
         try:
             values = table[self.columns].to_numpy(np.float64)
@@ -88,9 +88,7 @@ class Task:
         is missing. Numbers as they are, two classes as 0 / 1, more classes one-hot."""
         codes = self.encode(table)
         if self.kind == "identity":
-            raise ValueError(
-                "task 'identity' is an open set without linear targets: use verification instead"
-            )
+            raise ValueError("task 'identity' is an open set without linear targets: use verification instead")
         if self.kind == "regression":
             return codes[:, None]
         if self.kind == "labels":

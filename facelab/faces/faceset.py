@@ -33,9 +33,7 @@ class FaceSet:
     def __post_init__(self):
         n = len(self.labels)
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(
-                f"images must be uint8 (n, 3, h, w) RGB, not {self.images.dtype} {self.images.shape}"
-            )
+            raise ValueError(f"images must be uint8 (n, 3, h, w) RGB, not {self.images.dtype} {self.images.shape}")
         if len(self.images) != n or self.landmarks.shape != (n, 5, 2):
             raise ValueError(
                 f"face set {self.name!r}: {len(self.images)} images, {n} rows of labels and landmarks of "
@@ -48,9 +46,7 @@ class FaceSet:
     def __repr__(self) -> str:
         people = f", {self.labels['identity'].nunique()} people" if "identity" in self.labels else ""
         h, w = self.images.shape[2:]
-        return (
-            f"FaceSet {self.name!r}: {len(self)} images of {h} × {w}{people}; labels {', '.join(self.labels)}"
-        )
+        return f"FaceSet {self.name!r}: {len(self)} images of {h} × {w}{people}; labels {', '.join(self.labels)}"
 
     def __getitem__(self, rows) -> "FaceSet":
         """The faces at `rows`: a slice, a boolean mask or indices."""
@@ -142,20 +138,19 @@ class FaceSet:
     @classmethod
     def open(cls, folder: Path, name: str) -> "FaceSet":
         """A saved set; its images stay on disk (memory-mapped)."""
-        return cls(
-            name,
-            np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
-            # Only an empty cell is a missing label: a person may be called "NA". Numbers come back bit by
-            # bit.
-            pd.read_csv(
-                folder / "labels.csv",
-                dtype={"identity": str},
-                keep_default_na=False,
-                na_values=[""],
-                float_precision="round_trip",
-            ),
-            np.load(folder / "landmarks.npy", allow_pickle=False),
-        )
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        landmarks = np.load(folder / "landmarks.npy", allow_pickle=False)
+        return cls(name, images, _read_labels(folder / "labels.csv"), landmarks)
+
+
+def _read_labels(file: Path) -> pd.DataFrame:
+    """Only an empty cell is a missing label (a person may be called "NA"), and numbers come back bit by bit."""
+    how = {"keep_default_na": False, "na_values": [""]}
+    labels = pd.read_csv(file, dtype={"identity": str}, **how)
+    text = pd.read_csv(file, dtype=str, **how)
+    for column in labels.select_dtypes("float"):  # whose last bit a fast reader may miss
+        labels[column] = text[column].astype(float)
+    return labels
 
 
 def split_people(identities, shares, *, seed: int = 0, name: str = "these faces") -> np.ndarray:

@@ -10,9 +10,7 @@ from facelab import tasks
 from facelab.faces.faceset import split_people
 
 
-def partition(
-    identities, *, blocks: int = 40, folds: int = 5, seed: int = 0, name: str = "these faces"
-) -> np.ndarray:
+def partition(identities, *, blocks: int = 40, folds: int = 5, seed: int = 0, name: str = "these faces") -> np.ndarray:
     """(n,) the block of each image: whole people, dealt at random into `blocks` blocks of about as many
     people each.
 
@@ -31,12 +29,9 @@ def partition(
         raise ValueError(f"{blocks} blocks, too few for {folds} folds: every fold is a union of blocks")
     if people < folds:
         raise ValueError(
-            f"{name}: {people} {'person' if people == 1 else 'people'}, too few for {folds} folds that share "
-            "nobody"
+            f"{name}: {people} {'person' if people == 1 else 'people'}, too few for {folds} folds that share nobody"
         )
-    return split_people(
-        identities, np.full(min(blocks, people), 1 / min(blocks, people)), seed=seed, name=name
-    )
+    return split_people(identities, np.full(min(blocks, people), 1 / min(blocks, people)), seed=seed, name=name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +81,7 @@ class Rows:
         has = np.stack([~np.isnan(part).any(1) for part in parts], 1)  # (n, tasks)
         if not has.any(0).all():
             task = names[int(np.argmin(has.any(0)))]
-            raise ValueError(
-                f"{name}: not one image has a label of task {task!r} (all {len(labels)} are missing)"
-            )
+            raise ValueError(f"{name}: not one image has a label of task {task!r} (all {len(labels)} are missing)")
         targets = np.concatenate(parts, 1)
         block = _blocks(identities, blocks, folds, seed, name)
         used = np.flatnonzero(has.any(1))
@@ -124,7 +117,5 @@ def _blocks(identities, blocks, folds, seed, name) -> np.ndarray:
     pairs = np.unique(np.column_stack([identities, blocks]), axis=0)
     torn, times = np.unique(pairs[:, 0], return_counts=True)
     if (times > 1).any():
-        raise ValueError(
-            f"{name}: person {torn[times.argmax()]} is in {times.max()} blocks: expected one per person"
-        )
+        raise ValueError(f"{name}: person {torn[times.argmax()]} is in {times.max()} blocks: expected one per person")
     return blocks.astype(np.int64)

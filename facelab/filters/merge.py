@@ -43,13 +43,9 @@ def _check(a, b) -> None:
                  **{k: m.about.get(k) for k in same}} for m in (a, b)]  # fmt: skip
     for key, value in settings[0].items():
         if value != settings[1][key]:
-            raise ValueError(
-                f"moments with different {key} do not add up: {value!r} and {settings[1][key]!r}"
-            )
+            raise ValueError(f"moments with different {key} do not add up: {value!r} and {settings[1][key]!r}")
     if twice := set(a.about["faces"]) & set(b.about["faces"]):
-        raise ValueError(
-            f"both moments contain the face set with key {sorted(twice)[0][:12]}…: it would count twice"
-        )
+        raise ValueError(f"both moments contain the face set with key {sorted(twice)[0][:12]}…: it would count twice")
     people = b.about["people"]
     for person, block in a.about["people"].items():
         if people.get(person, block) != block:

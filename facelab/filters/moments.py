@@ -81,9 +81,7 @@ class Sums:
 
     @classmethod
     def zeros(cls, groups: int, c: int, t: int) -> "Sums":
-        return cls(
-            np.zeros(c), np.zeros((groups, c)), np.zeros((groups, c * (c + 1) // 2)), np.zeros((groups, c, t))
-        )
+        return cls(np.zeros(c), np.zeros((groups, c)), np.zeros((groups, c * (c + 1) // 2)), np.zeros((groups, c, t)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +112,7 @@ class Moments:
         sums = {layer: Sums.zeros(g, c, t) for layer, c in widths.items()}
         about = {"folds": rows.folds, "people": rows.people, "faces": [], **(about or {})}
         y, yy = np.zeros((g, t)), np.zeros((g, t))
-        return cls(
-            rows.tasks, rows.block, rows.fold, rows.present, np.zeros(g), rows.centre, y, yy, sums, about
-        )
+        return cls(rows.tasks, rows.block, rows.fold, rows.present, np.zeros(g), rows.centre, y, yy, sums, about)
 
     @classmethod
     def of_table(cls, table: Mapping[str, np.ndarray], rows: Rows, about: dict | None = None) -> "Moments":
@@ -134,12 +130,7 @@ class Moments:
 
         The first images ever added give the shifts of x. ValueError where a response is not finite.
         """
-        for layer, values in x.items():
-            if not np.isfinite(values).all():
-                row, c = np.argwhere(~np.isfinite(values))[0]
-                raise ValueError(
-                    f"filter {c} of layer {layer!r} gives {values[row, c]} for image {chunk[row]}"
-                )
+        check_finite(x, chunk)
         if not self.n.any():
             for layer, values in x.items():
                 self.sums[layer].shift[:] = values.mean(0, dtype=np.float64)
@@ -166,9 +157,7 @@ class Moments:
         """One row per group: block, fold, present (names of the tasks its images are labelled for), n
         images."""
         names = [tuple(np.array(self.tasks)[p].tolist()) for p in self.present]
-        return pd.DataFrame(
-            {"block": self.block, "fold": self.fold, "present": names, "n": self.n.astype(int)}
-        )
+        return pd.DataFrame({"block": self.block, "fold": self.fold, "present": names, "n": self.n.astype(int)})
 
     def table(self) -> pd.DataFrame:
         """One row per layer and task: filters, and the images, people's blocks and folds that are
@@ -198,9 +187,7 @@ class Moments:
             raise unknown("task", task, self.tasks)
         w = np.ones(len(self.n)) if weights is None else np.asarray(weights, np.float64)
         if w.shape != self.n.shape or not (w >= 0).all():
-            raise ValueError(
-                f"weights of shape {w.shape} do not fit: expected ({len(self.n)},), none negative"
-            )
+            raise ValueError(f"weights of shape {w.shape} do not fit: expected ({len(self.n)},), none negative")
         w = w * self.present[:, self.tasks.index(task)]
         n = float(w @ self.n)
         if n == 0:
@@ -256,10 +243,17 @@ class Moments:
         """Saved moments. ValueError where the file is damaged, FileNotFoundError where there is none."""
         arrays, header = cache.read_tensors(Path(folder) / FILE)
         sums = {
-            layer: Sums(*(arrays.pop(f"{layer}/{k}") for k in ("shift", "x", "xx", "xy")))
-            for layer in header["layers"]
+            layer: Sums(*(arrays.pop(f"{layer}/{k}") for k in ("shift", "x", "xx", "xy"))) for layer in header["layers"]
         }
         return cls(tuple(header["tasks"]), **arrays, sums=sums, about=header["about"])
+
+
+def check_finite(x: Mapping[str, np.ndarray], chunk: np.ndarray) -> None:
+    """ValueError naming the first response, x: layer → (len(chunk), C), that is not a number."""
+    for layer, values in x.items():
+        if not np.isfinite(values).all():
+            row, c = np.argwhere(~np.isfinite(values))[0]
+            raise ValueError(f"filter {c} of layer {layer!r} gives {values[row, c]} for image {chunk[row]}")
 
 
 def _target_slice(names: tuple[str, ...], task: str) -> slice:

@@ -18,7 +18,7 @@ from facelab.errors import unknown
 from facelab.faces.faceset import FaceSet, split_people
 from facelab.filters import taps
 from facelab.filters.groups import Rows
-from facelab.filters.moments import CHUNK, FILE, Moments
+from facelab.filters.moments import CHUNK, FILE, Moments, check_finite
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,7 @@ class Responses:
     def __post_init__(self):
         for layer, x in self.layers.items():
             if x.ndim != 2 or len(x) != len(self.labels):
-                raise ValueError(
-                    f"responses of layer {layer!r} have shape {x.shape}: expected ({len(self.labels)}, C)"
-                )
+                raise ValueError(f"responses of layer {layer!r} have shape {x.shape}: expected ({len(self.labels)}, C)")
         if np.shape(self.identities) != (len(self.labels),):
             raise ValueError(f"{np.shape(self.identities)} identities for {len(self.labels)} images")
 
@@ -83,9 +81,7 @@ class Responses:
     def moments(self, names, *, folds: int = 5, blocks: int | np.ndarray = 40, seed: int = 0) -> Moments:
         """The moments of this table: bit by bit what `measure` would have added up, without a pass of the
         network."""
-        rows = Rows.of(
-            self.labels, self.identities, names, folds=folds, blocks=blocks, seed=seed, name=self.name
-        )
+        rows = Rows.of(self.labels, self.identities, names, folds=folds, blocks=blocks, seed=seed, name=self.name)
         return Moments.of_table(self.layers, rows, _about(self.about))
 
     def table(self) -> pd.DataFrame:
@@ -137,9 +133,7 @@ def responses(
     if not (cached and _stable(net, about)):
         chunks = [x for _, x in stream.chunks(every)]
     else:
-        entry = cache.build(
-            _entry("responses", net, faces, about), lambda folder: _fill(folder, stream, every), about
-        )
+        entry = cache.build(_entry("responses", net, faces, about), lambda folder: _fill(folder, stream, every), about)
         chunks = [cache.read_tensors(file)[0] for file in _parts(entry, len(faces))]
     table = {layer: np.concatenate([x[layer] for x in chunks]) for layer in chosen}
     return Responses(faces.name, table, faces.labels, faces.identities, about)
@@ -249,20 +243,16 @@ class _Stream:
     def chunks(self, rows: np.ndarray, done: int = 0) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """The images and their responses, float32 (≤ CHUNK, C) by layer, from the chunk that starts at
         `done`."""
-        with tqdm(
-            total=len(rows), initial=done, desc=self.net.name, unit="face", disable=not self.progress
-        ) as bar:
+        with tqdm(total=len(rows), initial=done, desc=self.net.name, unit="face", disable=not self.progress) as bar:
             for start in range(done, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                x = {
-                    name: np.empty((len(chunk), conv.out_channels), np.float32)
-                    for name, conv in self.layers.items()
-                }
+                x = {name: np.empty((len(chunk), conv.out_channels), np.float32) for name, conv in self.layers.items()}
                 for i in range(0, len(chunk), self.batch):
                     batch = self.net.prepare(self.faces, chunk[i : i + self.batch])
                     for name, pooled in taps.capture(self.net, batch, self.layers, **self.how).items():
                         x[name][i : i + len(pooled)] = pooled.cpu().numpy()
                     bar.update(len(batch))
+                check_finite(x, chunk)
                 yield chunk, x
 
 

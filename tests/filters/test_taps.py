@@ -129,7 +129,8 @@ def test_blocks_in_a_row_keep_their_own_maps():
 
 
 class PreActivation(nn.Module):
-    """conv2's sum with the stream reaches the next block's norm and ReLU, and the stream goes on past them."""
+    """conv2's sum with the stream reaches the next block's norm and ReLU, and the stream goes on past
+    them."""
 
     def __init__(self):
         super().__init__()
@@ -217,9 +218,7 @@ def test_before_the_non_linearity_and_map_norm():
     with torch.no_grad():
         maps = net[0](X)
     torch.testing.assert_close(capture(net, where="before")["0"], maps.mean((2, 3)))
-    torch.testing.assert_close(
-        capture(net, reduce="norm")["0"], maps.clamp(min=0).square().sum((2, 3)).sqrt()
-    )
+    torch.testing.assert_close(capture(net, reduce="norm")["0"], maps.clamp(min=0).square().sum((2, 3)).sqrt())
 
 
 def test_depthwise_convs_and_low_precision():
