@@ -28,6 +28,8 @@ _FUNCTIONS = {
     "partition": "facelab.filters.groups",
     "lasso_path": "facelab.filters.lasso",
     "find_crafts": "facelab.filters.craft",
+    "ablation": "facelab.filters.ablate",
+    "causal_curve": "facelab.filters.causal",
     "characteristic_curves": "facelab.filters.curves",
     "record": "facelab.workbench.record",
     "recorded": "facelab.workbench.record",
