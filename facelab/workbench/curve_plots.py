@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from facelab.errors import unknown
 from facelab.workbench import style
@@ -48,9 +48,7 @@ def characteristic_curve(curve, gamma: float = 0.01, *, scale: str = "auto", ax:
     return ax
 
 
-def curves_by_layer(
-    task_curves: Mapping, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None
-) -> Axes:
+def curves_by_layer(task_curves: Mapping, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
     """Low-cost Fig. 8: every layer's curve of one task, dark = early, light = late, dots at the knees.
 
     task_curves: a `TaskCurves`. The layer with the lowest error is drawn thicker and named.
@@ -122,24 +120,27 @@ def best_layers(
     return ax
 
 
-def knees(curves: Mapping, gamma: float = 0.01, *, ax: Axes | None = None) -> Axes:
+def knees(curves: Mapping, gamma: float = 0.01, *, names: bool = True, ax: Axes | None = None) -> Axes:
     """The filters each layer keeps at its knee, with 95 % intervals, beside the layer's width.
 
-    curves: a `TaskCurves` or `Curves` (one marker per task). A layer where a task has no knee shows its
+    curves: a `TaskCurves` or `Curves` (one marker per task). names: layers by name, or by number where there
+    is little room. A layer where a task has no knee shows its
     marker hollow at the bottom.
     """
     table = curves.table(gamma)
     layers = list(dict.fromkeys(table["layer"]))
     place = {layer: i for i, layer in enumerate(layers)}
-    names = list(dict.fromkeys(table["task"]))
-    ax = style.axes(ax, max(5.2, (0.18 + 0.04 * len(names)) * len(layers) + 2.6), 3.6)
+    served = list(dict.fromkeys(table["task"]))
+    ax = style.axes(ax, max(5.2, (0.18 + 0.04 * len(served)) * len(layers) + 2.6), 3.6)
     width = table.drop_duplicates("layer").set_index("layer")["filters"]
-    ax.bar(range(len(layers)), width[layers], width=0.86, color="#EDEDED", label="all filters")
     ax.set_yscale("log", base=2)
+    edges = np.arange(len(layers) + 1) - 0.5
+    ax.stairs(width[layers], edges, baseline=0.1, fill=True, color="#EDEDED", label="all filters")
+    ax.yaxis.set_minor_locator(NullLocator())
     bottom = 0.6  # below one filter: where "no knee" is
-    for i, task in enumerate(names):
+    for i, task in enumerate(served):
         rows = table[table["task"] == task]
-        x = rows["layer"].map(place) + 0.6 * ((i + 0.5) / len(names) - 0.5)
+        x = rows["layer"].map(place) + 0.6 * ((i + 0.5) / len(served) - 0.5)
         tint, marker = style.colour(task), style.TASK_MARKERS[task]
         num, low, high = (pd.to_numeric(rows[c]).to_numpy(float) for c in ("knee", "knee_low", "knee_high"))
         ax.vlines(x, low, high, color=tint, lw=1.3)
@@ -151,7 +152,7 @@ def knees(curves: Mapping, gamma: float = 0.01, *, ax: Axes | None = None) -> Ax
     if table["knee"].isna().any():
         ax.annotate("no knee", (-0.01, bottom), xycoords=("axes fraction", "data"), ha="right", va="center",
                     fontsize=8, color=style.INK)  # fmt: skip
-    _layer_axis(ax, layers)
+    _layer_axis(ax, layers, names)
     ax.set_ylabel(f"filters kept at γ = {gamma:g}")
     style.legend(ax, beside="task")
     return ax
@@ -162,18 +163,23 @@ def _filter_axis(ax: Axes, most: float, scale: str) -> None:
         ax.set_xscale("symlog", linthresh=1, linscale=0.4)  # 0 filters are a point of the curve
         ax.set_xticks([0, *(t for t in (1, 3, 10, 30, 100, 300, 1000, 3000, 10000) if t <= most * 1.3)])
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlim(-0.15, most * 1.25)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlim(-0.02 * most, most * 1.03)
 
 
-def _layer_axis(ax: Axes, layers) -> None:
-    """Layer names level where they fit, else upright; beyond 34 every second, third …"""
+def _layer_axis(ax: Axes, layers, names: bool = True) -> None:
+    """Layers by name, level where that fits, else upright, beyond 34 every second …; or by number from 1."""
+    ax.set_xlim(-0.7, len(layers) - 0.3)
+    ax.grid(axis="x", visible=False)
+    if not names:
+        ax.xaxis.set_major_locator(FixedLocator(range(0, len(layers), max(1, len(layers) // 7))))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x + 1:.0f}"))
+        ax.set_xlabel("layer, counted from the input")
+        return
     step = -(-len(layers) // 34)
     tilt = 90 if sum(len(str(layer)) + 3 for layer in layers) > 48 else 0
     ax.set_xticks(range(0, len(layers), step), list(layers)[::step], rotation=tilt, fontsize=8)
-    ax.set_xlim(-0.7, len(layers) - 0.3)
-    ax.grid(axis="x", visible=False)
     ax.set_xlabel("layer (input → output)")

@@ -200,18 +200,18 @@ def _four(table: pd.DataFrame, task: str) -> list[str]:
     return list(dict.fromkeys(rows.loc[rows["craft"] if rows["craft"].any() else rows.index, "kind"]))[:4]
 
 
-def task_map(
-    table: pd.DataFrame, *, layer: str | None = None, order: str = "filter", ax: Axes | None = None
-) -> Axes:
+def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "filter", ax: Axes | None = None) -> Axes:
     """Low-cost Fig. 1: every filter of a layer, in the colour of the task it serves best, grey = none.
 
-    table: the tables of several tasks' `Crafts` below each other, with a column `task`. layer: by default
-    the last one named. A dot's size is its |ρ|; a ring is the task it serves second. order: "filter" leaves
-    the filters in their own order, 32 to a row, so that each can be looked up; "task" puts those that serve
-    alike together.
+    table: the tables of several tasks' `Crafts` below each other, with a column `task`. layer: to be
+    named where the table has several. A dot's size is its |ρ|; a ring is the task it serves second. order:
+    "filter" leaves the filters in their own order, 32 to a row, so that each can be looked up; "task" puts
+    those that serve alike together.
     """
-    layers = list(dict.fromkeys(table.sort_index()["layer"]))
-    layer = layer if layer is not None else layers[-1]
+    layers = list(dict.fromkeys(table["layer"]))
+    if layer is None and len(layers) > 1:
+        raise ValueError(f"{len(layers)} layers in this table: choose one with layer=, e.g. {layers[-1]!r}")
+    layer = layers[0] if layer is None else layer
     if layer not in layers:
         raise unknown("layer", layer, layers)
     if order not in ("filter", "task"):
