@@ -25,9 +25,7 @@ def test_conda_and_pip_ask_for_the_same_versions():
         name, bound = re.fullmatch(r"([\w.-]+)\s*([^;\s]*).*", requirement).groups()
         wanted[CONDA_NAMES.get(name, name)] = bound
     offered, editable = {}, False
-    for line in _lines(
-        yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    ):
+    for line in _lines(yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]):
         if line == "-e .":
             editable = True
         else:

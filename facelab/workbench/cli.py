@@ -93,9 +93,7 @@ def _write_folder(faceset, out: Path) -> None:
     files = [f"{i:05d}.png" for i in range(len(faceset))]
     for file, image in zip(files, faceset.images, strict=True):
         Image.fromarray(image.transpose(1, 2, 0)).save(out / file)
-    points = {
-        f"landmark_{k}_{axis}": faceset.landmarks[:, k, j] for k in range(5) for j, axis in enumerate("xy")
-    }
+    points = {f"landmark_{k}_{axis}": faceset.landmarks[:, k, j] for k in range(5) for j, axis in enumerate("xy")}
     table = pd.concat([pd.Series(files, name="file"), faceset.labels, pd.DataFrame(points)], axis=1)
     table.to_csv(out / "labels.csv", index=False)
 

@@ -52,9 +52,7 @@ def examine() -> Diagnosis:
 def _python() -> Finding:
     found = f"{platform.python_version()} at {sys.executable}"
     good = sys.version_info >= PYTHON
-    return Finding(
-        "python", "ok" if good else "missing", found, "" if good else "install Python 3.10 or newer"
-    )
+    return Finding("python", "ok" if good else "missing", found, "" if good else "install Python 3.10 or newer")
 
 
 def _packages() -> list[Finding]:

@@ -28,8 +28,7 @@ class Parameter:
         """`value` itself, or TypeError that names what was expected."""
         if not _fits(value, self.kind):
             raise TypeError(
-                f"parameter {self.name!r}: expected {self.kind} (as in `{self}`), "
-                f"not {type(value).__name__} {value!r}"
+                f"parameter {self.name!r}: expected {self.kind} (as in `{self}`), not {type(value).__name__} {value!r}"
             )
         return value
 
@@ -46,9 +45,7 @@ class Parameter:
         if self.kind == "str":
             return text
         try:
-            value = ast.literal_eval(
-                {"true": "True", "false": "False", "none": "None"}.get(text.lower(), text)
-            )
+            value = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(text.lower(), text))
         except (ValueError, SyntaxError):
             value = text
         return self.check(value)
@@ -71,9 +68,7 @@ def _known(kind: str) -> bool:
 def read(notebook, name: str = "notebook") -> dict[str, Parameter]:
     """The parameters a notebook (an nbformat node) declares. ValueError names the line that is something
     else."""
-    cells = [
-        c for c in notebook.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])
-    ]
+    cells = [c for c in notebook.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{name}: expected one code cell tagged 'parameters', found {len(cells)}")
     declared = {}

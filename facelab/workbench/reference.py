@@ -18,9 +18,7 @@ from facelab.workbench import report, runs
 
 PAGE = "README.md"  # at the root; its numbers come from this reference run:
 RUN = "rendered"
-_MARK = re.compile(
-    r"<!--result (?P<key>\S+?)(?::(?P<field>\w+))? (?P<format>\S+?)-->.*?<!--/result-->", re.DOTALL
-)
+_MARK = re.compile(r"<!--result (?P<key>\S+?)(?::(?P<field>\w+))? (?P<format>\S+?)-->.*?<!--/result-->", re.DOTALL)
 _FIELDS = ("value", "low", "high", "paper")
 
 

@@ -44,9 +44,7 @@ def page(notebook, outcome: runs.Outcome) -> str:
     for cell in notebook.cells:
         if "outputs" in cell:
             cell.outputs = _settled(cell.outputs)
-    exporter = HTMLExporter(
-        config=_CONFIG, raw_template=(PAGES / "notebook.html.j2").read_text(encoding="utf-8")
-    )
+    exporter = HTMLExporter(config=_CONFIG, raw_template=(PAGES / "notebook.html.j2").read_text(encoding="utf-8"))
     resources = {"outcome": outcome, "style": _style(), "provenance": _provenance([outcome])}
     html, _ = exporter.from_notebook_node(notebook, resources)
     return html
@@ -97,9 +95,7 @@ def _provenance(outcomes: list[runs.Outcome]) -> dict[str, str]:
         return ", ".join(dict.fromkeys(str(v) for v in values if v is not None)) or "–"
 
     versions: dict = outcomes[-1].versions if outcomes else {}
-    commits = (
-        o.commit and o.commit["id"][:10] + (" + changes" if o.commit["dirty"] else "") for o in outcomes
-    )
+    commits = (o.commit and o.commit["id"][:10] + (" + changes" if o.commit["dirty"] else "") for o in outcomes)
     return {
         "profile": joined(o.profile for o in outcomes),
         "seed": joined(o.parameters.get("seed") for o in outcomes),
@@ -114,9 +110,7 @@ def _provenance(outcomes: list[runs.Outcome]) -> dict[str, str]:
 def extract_figures(notebook, prefix: str, folder: Path) -> list[Path]:
     """Write the PNG outputs of a notebook as `<prefix>-k.png`, k = 1, 2, … in order of appearance."""
     folder.mkdir(parents=True, exist_ok=True)
-    outputs = [
-        o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
-    ]
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
     figures = []
     for k, output in enumerate(outputs, start=1):
         figures.append(folder / f"{prefix}-{k}.png")

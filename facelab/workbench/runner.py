@@ -234,9 +234,7 @@ def _papermill(file: Path, partial: Path, parameters: dict) -> str:
         )
     except papermill.PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}".strip()
-    except (
-        Exception
-    ) as error:  # a kernel that dies or never starts must not keep the other notebooks from running
+    except Exception as error:  # a kernel that dies or never starts must not keep the other notebooks from running
         log.debug("papermill failed", exc_info=True)
         return f"{type(error).__name__}: {error}".strip()
     return ""

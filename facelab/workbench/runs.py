@@ -95,9 +95,7 @@ def merge(folder: Path) -> dict:
         "data": _distinct(o.parameters["faces"] for o in good if "faces" in o.parameters),
         "commit": good[-1].commit if good else None,
         "minutes": {o.notebook: round(o.minutes, 2) for o in good},
-        "notebooks": {
-            o.notebook: {"title": o.title, "parameters": o.parameters, "commit": o.commit} for o in good
-        },
+        "notebooks": {o.notebook: {"title": o.title, "parameters": o.parameters, "commit": o.commit} for o in good},
     }
     cache.write_text(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return results
@@ -121,9 +119,7 @@ def versions() -> dict[str, str | None]:
 def commit(folder: Path) -> dict | None:
     """The commit checked out at `folder` and whether tracked files differ from it; None outside git."""
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        )
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
         changes = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],
             cwd=folder,
