@@ -107,9 +107,9 @@ def pivot(s_matrix, waiting, weight, count, i, direction, column, diag, b, g):
     """
     d = column[i]
     by_b, by_g = b[i] / d, g[i] / d
-    np.subtract(b, by_b * column, out=b)
-    np.subtract(g, by_g * column, out=g)
-    np.subtract(diag, column * column / d, out=diag)
+    b -= by_b * column
+    g -= by_g * column
+    diag -= column * column / d
     b[i], g[i], diag[i] = direction * by_b, direction * by_g, -1.0 / d
     row = column * (direction / d)
     row[i] = -1.0 / d
@@ -127,22 +127,27 @@ def pivot(s_matrix, waiting, weight, count, i, direction, column, diag, b, g):
 
 def next_event(lam, b, g, sign, diag, floor):
     """How far λ can fall until something changes, for which filter, and the sign with which it would join."""
+    outside = sign == 0
     value = b - lam * g
-    inside = sign != 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The slack of a join is λ − |r|, on either side; that of a drop |β|. Each over the rate at which it closes.
-        up, low = np.maximum(lam - value, 0.0), np.maximum(lam + value, 0.0)
-        up_rate, low_rate = 1.0 + g, 1.0 - g
-        drop, drop_rate = np.maximum(sign * value, 0.0), -sign * g
-        up = np.where(up_rate > RATE, up / up_rate, np.inf)
-        low = np.where(low_rate > RATE, low / low_rate, np.inf)
-        drop = np.where(drop_rate > RATE, drop / drop_rate, np.inf)
-    steps = np.where(inside, drop, np.where(diag > floor, np.minimum(up, low), np.inf))
+    reach = lam * outside
+    # Row 0 for what moves up to +λ (or from below to 0), row 1 for what moves down: the slack, the rate it closes at.
+    slack, rate = np.empty((2, len(b))), np.empty((2, len(b)))
+    np.subtract(reach, value, out=slack[0])
+    np.add(reach, value, out=slack[1])
+    np.add(outside, g, out=rate[0])
+    np.subtract(outside, g, out=rate[1])
+    np.maximum(slack, 0.0, out=slack)
+    closing = rate > RATE
+    closing[:, outside & (diag <= floor)] = False
+    closing[0] &= sign <= 0
+    closing[1] &= sign >= 0
+    steps = np.full((2, len(b)), np.inf)
+    np.divide(slack, rate, out=steps, where=closing)
     least = steps.min()
     if least == np.inf:
         return np.inf, 0, 0.0
-    i = int(np.argmax(steps <= least + TIE * lam))
-    return steps[i], i, 1.0 if up[i] <= low[i] else -1.0
+    i = int((np.minimum(steps[0], steps[1]) <= least + TIE * lam).argmax())
+    return (steps[0, i], i, 1.0) if steps[0, i] <= steps[1, i] else (steps[1, i], i, -1.0)
 
 
 def read(row, lam, b, g, sign):

@@ -168,7 +168,7 @@ class _System:
         for name, values in (("xx", xx), ("xy", xy)):
             if not np.isfinite(values).all():
                 raise ValueError(
-                    f"{name} holds NaN or infinity, first at {tuple(np.argwhere(~np.isfinite(values))[0])}"
+                    f"{name} holds NaN or infinity, first at {tuple(np.argwhere(~np.isfinite(values))[0].tolist())}"
                 )
         self.size, self.n = len(xx), float(n)
 
@@ -178,14 +178,9 @@ class _System:
         if len(self.live) < self.size:
             xx, xy = xx[np.ix_(self.live, self.live)], xy[self.live]
         deviation = np.sqrt(variance[self.live])
-        gram = xx / deviation / deviation[:, None]
-        gram /= n
-        skew = np.abs(gram - gram.T).max(initial=0.0)
-        if skew > SYMMETRY:
-            i, j = np.unravel_index(np.abs(gram - gram.T).argmax(), gram.shape)
-            raise ValueError(
-                f"xx is not symmetric: xx[{self.live[i]}, {self.live[j]}] = {xx[i, j]} but {xx[j, i]} across"
-            )
+        gram = xx * (1.0 / deviation)
+        gram *= (1.0 / (n * deviation))[:, None]
+        self._check_symmetric(gram)
         c = xy / deviation[:, None] / n  # units of y
 
         if yy is not None:
@@ -210,20 +205,34 @@ class _System:
         self.gram, self.c = np.ascontiguousarray(gram), c
         self.top = np.abs(c).max(axis=0, initial=0.0) * self.penalty
 
+    def _check_symmetric(self, gram):
+        """A matrix and its transpose take one vector to one place: cheaper than comparing every pair."""
+        probe = 1.0 + np.modf(np.arange(1, len(gram) + 1) * 0.6180339887498949)[0]
+        if np.abs(gram @ probe - probe @ gram).max(initial=0.0) > SYMMETRY:
+            i, j = np.unravel_index(np.abs(gram - gram.T).argmax(), gram.shape)
+            raise ValueError(
+                f"xx is not symmetric: in units of the deviations, entry ({self.live[i]}, {self.live[j]}) is "
+                f"{gram[i, j]:.6g} and its mirror {gram[j, i]:.6g}"
+            )
+
     def _check_possible(self, gram, c, variance, largest):
         """Cauchy–Schwarz. A column that fails it and is all rounding counts as dead; otherwise the sums are wrong."""
-        over = (np.abs(c) > (1 + 1e-6) * self.spread).any(axis=1) | (np.abs(gram) > 1 + 1e-6).any(axis=1)
-        if not over.any():
+        limit = 1 + 1e-6
+        if max(gram.max(initial=0.0), -gram.min(initial=0.0)) <= limit and (np.abs(c) <= limit * self.spread).all():
             return
+        over = self._impossible(gram, c, limit)
         noise = over & (variance < 1e-12 * largest)
         gram[noise], gram[:, noise], c[noise] = 0.0, 0.0, 0.0
         gram[noise, noise] = 1.0
-        over = (np.abs(c) > (1 + 1e-6) * self.spread).any(axis=1) | (np.abs(gram) > 1 + 1e-6).any(axis=1)
+        over = self._impossible(gram, c, limit)
         if over.any():
             raise ValueError(
                 f"the sums of column {self.live[over.argmax()]} are larger than any data can have (Cauchy–Schwarz): "
                 "are xx, xy, yy centred, and over the same rows?"
             )
+
+    def _impossible(self, gram, c, limit):
+        return (np.abs(c) > limit * self.spread).any(axis=1) | (np.abs(gram) > limit).any(axis=1)
 
 
 def _paths(system, lambdas, n_lambdas, ratio, backend, tol):
@@ -244,10 +253,9 @@ def _paths(system, lambdas, n_lambdas, ratio, backend, tol):
 
 def _path(system, t, grid, walk, block, tol):
     """The path of target t, its certificate, and what had to be repaired."""
-    coef = np.zeros((len(grid), system.size))
     spread = system.spread[t]
     if spread == 0 or system.top[t] == 0:  # nothing to explain, or nothing to explain it with
-        return LassoPath(grid, coef, np.zeros(len(grid)), 0, 0, tol)
+        return LassoPath(grid, np.zeros((len(grid), system.size)), np.zeros(len(grid)), 0, 0, tol)
     gram, c = system.gram, np.ascontiguousarray(system.c[:, t] / spread)
     steps = grid / (spread * system.penalty)
     unit, events = walk(gram, c, steps, 50 * len(c) + 100, block)
@@ -263,7 +271,12 @@ def _path(system, t, grid, walk, block, tol):
                 NotCertified,
                 stacklevel=4,
             )
-    coef[:, system.live] = unit * (spread / system.unit)
+    unit *= spread / system.unit
+    if len(c) == system.size:
+        coef = unit
+    else:
+        coef = np.zeros((len(grid), system.size))
+        coef[:, system.live] = unit
     return LassoPath(grid, coef, gap, int(events), len(bad), tol)
 
 
