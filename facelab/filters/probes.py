@@ -19,22 +19,10 @@ import pandas as pd
 from facelab import tasks
 from facelab.errors import unknown
 from facelab.faces.faceset import split_people
+from facelab.filters.moments import Moments, System
 
 ALPHAS = 10.0 ** np.arange(-7, 2.1)
 DEAD = 1e-6  # a column whose spread is below this share of its mean is constant up to float32 rounding
-
-
-@dataclass(frozen=True, eq=False)
-class Centred:
-    """n rows, their means, and the sums of squares and products about them; what `Moments.system` also
-    gives."""
-
-    n: float
-    mean_x: np.ndarray  # (C,)
-    mean_y: np.ndarray  # (T,)
-    xx: np.ndarray  # (C, C)
-    xy: np.ndarray  # (C, T)
-    yy: np.ndarray  # (T, T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +100,7 @@ def fit(source, layer: str, task: str, *, folds: int = 5, seed: int = 0) -> Prob
     """
     if layer not in source.layers:
         raise unknown("layer", layer, source.layers)
-    if hasattr(source, "system"):
+    if isinstance(source, Moments):
         return _fit_moments(source, layer, tasks.get(task).name)
     targets = source.targets(tasks.get(task).name)
     return fit_table(source.layers[layer], targets, source.identities, task, folds=folds, seed=seed, layer=layer)
@@ -154,8 +142,8 @@ def assign_folds(identities: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return split_people(codes, np.full(folds, 1 / folds), seed=seed)
 
 
-def ridge(system, alpha: float) -> Linear:
-    """The ridge solution from centred sums (Centred or a moments' System), coefficients in raw units.
+def ridge(system: System, alpha: float) -> Linear:
+    """The ridge solution from centred sums, coefficients in raw units.
 
     Columns are standardised, so that α means the same in every layer; constant ones get 0.
     """
@@ -164,7 +152,7 @@ def ridge(system, alpha: float) -> Linear:
     return Linear(intercept, coef, _cut(system, intercept, coef))
 
 
-def _coefficients(system, alphas) -> np.ndarray:
+def _coefficients(system: System, alphas) -> np.ndarray:
     """(A, C, T) for all α at once: one eigendecomposition serves them all."""
     spread = np.sqrt(np.diagonal(system.xx) / system.n)
     live = spread > DEAD * np.abs(system.mean_x)
@@ -177,16 +165,14 @@ def _coefficients(system, alphas) -> np.ndarray:
     return out
 
 
-def r2(coef: np.ndarray, trained, system) -> np.ndarray:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² on the rows of `system`, pooled over targets: a quadratic form in their sums.
+def r2(coef: np.ndarray, trained: System, system: System) -> np.ndarray:
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² on the rows of `system`, pooled over targets.
 
     coef (A, C, T): models that were fitted to `trained`. Returns (A,), NaN where the label is constant.
     """
-    bias = system.mean_y - trained.mean_y - (system.mean_x - trained.mean_x) @ coef  # (A, T)
-    quadratic = (coef * (system.xx @ coef)).sum((1, 2)) - 2 * (coef * system.xy).sum((1, 2))
-    total = np.trace(system.yy)
-    error = total + quadratic + system.n * (bias**2).sum(1)
-    return 1 - error / total if total > 0 else np.full(len(coef), np.nan)
+    rmse = system.rmse(trained.mean_y - trained.mean_x @ coef, coef)
+    total = system.yy.sum()
+    return 1 - rmse**2 * system.n * coef.shape[2] / total if total > 0 else np.full(len(coef), np.nan)
 
 
 def decide(task: str, predicted: np.ndarray, cut: np.ndarray) -> np.ndarray:
@@ -205,8 +191,8 @@ def _cut(system, intercept, coef) -> np.ndarray:
     ones."""
     share = np.clip(system.mean_y, 1e-12, 1 - 1e-12)  # of ones, where the target is 0 / 1
     tilt = (coef * system.xy).sum(0) / system.n  # the mean of the ones is `tilt / share` above the overall mean
-    middle = intercept + system.mean_x @ coef
-    return middle + 0.5 * (tilt / share - tilt / (1 - share))
+    middle = intercept + system.mean_x @ coef + 0.5 * (tilt / share - tilt / (1 - share))
+    return np.where(system.mean_y <= 0, np.inf, np.where(system.mean_y >= 1, -np.inf, middle))
 
 
 def _nested(system: Callable, folds: int) -> tuple[float, list[Linear]]:
@@ -255,11 +241,11 @@ class _Parts:
         self.first = np.stack([z[fold == f].sum(0) for f in range(len(self.n))])
         self.second = np.stack([z[fold == f].T @ z[fold == f] for f in range(len(self.n))])
 
-    def system(self, folds) -> Centred:
+    def system(self, folds) -> System:
         folds, c = list(folds), self.c
         n, mean = self.n[folds].sum(), self.first[folds].sum(0) / self.n[folds].sum()
         s = self.second[folds].sum(0) - n * np.outer(mean, mean)
-        return Centred(n, self.x0 + mean[:c], self.y0 + mean[c:], s[:c, :c], s[:c, c:], s[c:, c:])
+        return System(n, self.x0 + mean[:c], self.y0 + mean[c:], s[:c, :c], s[:c, c:], np.diagonal(s)[c:])
 
 
 def _scores(task: str, y: np.ndarray, predicted: np.ndarray, cut: np.ndarray, fold: int) -> dict:
