@@ -5,47 +5,59 @@ from collections.abc import Mapping
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from facelab.errors import unknown
 from facelab.workbench import style
 
+NO_KNEE = 0.6  # filters: below one, where the markers of layers without a knee stand
 
-def characteristic_curve(curve, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
+
+def characteristic_curve(curve, gamma: float | None = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
     """ETL Fig. 3, low-cost Figs 7, 8: filters kept against held-out RMSE, with the knee at `gamma`.
 
-    curve: a `Curve`. The band is ± one standard deviation over folds, the dashed line the training error,
-    the thin grey line the error of predicting the mean; the bar at the knee is its 95 % interval. No knee
-    is said in words. scale: "log" or "linear" for the filters; "auto" takes log where more than 64 are
-    kept.
+    curve: a `Curve`. The band is ± one standard deviation over folds, the dashed line the training error, the
+    thin grey line the error of predicting the mean; the bar at the knee is its 95 % interval. No knee is said
+    in words; gamma=None leaves the knee out. scale: "log" or "linear" for the filters; "auto" takes log where
+    more than 64 are kept.
     """
     if scale not in ("auto", "log", "linear"):
         raise unknown("scale", scale, ("auto", "log", "linear"))
-    ax, tint = style.axes(ax), style.inked(curve.task)
-    num, knee = np.asarray(curve.num, float), curve.knee(gamma)
+    ax, tint, num = style.axes(ax), style.inked(curve.task), np.asarray(curve.num, float)
     spread = curve.rmse_folds.std(1, ddof=1) if curve.rmse_folds.shape[1] > 1 else np.zeros(len(num))
-    ax.fill_between(num, curve.rmse - spread, curve.rmse + spread, color=tint, alpha=0.18, lw=0,
-                    label="± 1 SD over folds")  # fmt: skip
+    low, high = curve.rmse - spread, curve.rmse + spread
     ax.plot(num, curve.rmse, color=tint, lw=2, label="unseen people")
+    ax.fill_between(num, low, high, color=tint, alpha=0.18, lw=0, label="± 1 SD over folds")
     ax.plot(num, curve.rmse_train, color=tint, lw=1.2, ls=(0, (4, 2)), label="training people")
-    _filter_axis(ax, num.max(), scale)
     ax.axhline(curve.null_rmse, color="#888888", lw=0.9, label="predicting the mean")
-    if knee is None:
-        ax.annotate("no knee: no gain on unseen people", (0.02, 0.03), xycoords="axes fraction", fontsize=9)
-    else:
-        text = f"knee at γ = {gamma:g}: {knee.num} filters"
-        if not np.isnan(knee.low):
-            text += f" [{knee.low:.0f}, {knee.high:.0f}]"
-            ax.plot((knee.low, knee.high), (knee.rmse,) * 2, color=style.INK, lw=1.4, marker="|", ms=8)
-        ax.plot(knee.num, knee.rmse, "o", color=style.INK, ms=7, label=text)
-    low = min(curve.rmse.min(), curve.rmse_train.min())
-    high = max(curve.null_rmse, (curve.rmse[num > 0] if (num > 0).any() else curve.rmse).max())
-    ax.set_ylim(low - 0.06 * (high - low + 1e-12), high + 0.14 * (high - low + 1e-12))
+    _filter_axis(ax, num.max(), scale)
+    bottom = min(curve.rmse.min(), curve.rmse_train.min())
+    top = max(curve.null_rmse, curve.rmse.max())
+    span = top - bottom or 1.0
+    ax.set_ylim(bottom - 0.06 * span, top + 0.06 * span)
+    ax.yaxis.set_major_locator(MaxNLocator(6))
     ax.set_xlabel(f"filters kept, of {curve.filters} in {curve.layer}")
     ax.set_ylabel(style.error_label(curve.task))
     style.legend(ax, above=True)
+    if gamma is not None:
+        mark_knee(ax, curve, gamma)
     return ax
+
+
+def mark_knee(ax: Axes, curve, gamma: float) -> list[Artist]:
+    """Draw the knee of a curve onto its axes; returns what was drawn."""
+    knee = curve.knee(gamma)
+    if knee is None:
+        return [ax.annotate("no knee: no gain on unseen people", (0.02, 0.03), xycoords="axes fraction", fontsize=9)]
+    text, drawn = f"knee at γ = {gamma:.3g}: {knee.num}", []
+    if not np.isnan(knee.low):
+        text += f" [{knee.low:.0f}, {knee.high:.0f}]"
+        drawn += ax.plot((knee.low, knee.high), (knee.rmse,) * 2, color=style.INK, lw=1.4, marker="|", ms=8)
+    drawn += ax.plot(knee.num, knee.rmse, "o", color=style.INK, ms=7)
+    where = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": 9}
+    return [*drawn, ax.annotate(text, (0.99, 0.9), **where)]  # the corner a falling curve leaves free
 
 
 def curves_by_layer(task_curves: Mapping, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
@@ -120,42 +132,50 @@ def best_layers(
     return ax
 
 
-def knees(curves: Mapping, gamma: float = 0.01, *, names: bool = True, ax: Axes | None = None) -> Axes:
-    """The filters each layer keeps at its knee, with 95 % intervals, beside the layer's width.
+def knees(curves: Mapping, gamma: float | None = 0.01, *, names: bool = True, ax: Axes | None = None) -> Axes:
+    """The filters each layer keeps at its knee, with 95 % intervals, before the layer's width in grey.
 
     curves: a `TaskCurves` or `Curves` (one marker per task). names: layers by name, or by number where there
-    is little room. A layer where a task has no knee shows its
-    marker hollow at the bottom.
+    is little room. A layer where a task has no knee shows its marker hollow at the bottom. gamma=None leaves
+    the knees out.
     """
-    table = curves.table(gamma)
-    layers = list(dict.fromkeys(table["layer"]))
-    place = {layer: i for i, layer in enumerate(layers)}
-    served = list(dict.fromkeys(table["task"]))
-    ax = style.axes(ax, max(5.2, (0.18 + 0.04 * len(served)) * len(layers) + 2.6), 3.6)
-    width = table.drop_duplicates("layer").set_index("layer")["filters"]
+    of_task = next(iter(curves.values()))
+    width = {layer: curve.filters for layer, curve in (of_task if isinstance(of_task, Mapping) else curves).items()}
+    served = len(curves) if isinstance(of_task, Mapping) else 1
+    ax = style.axes(ax, max(5.2, (0.18 + 0.04 * served) * len(width) + 2.6), 3.6)
     ax.set_yscale("log", base=2)
-    edges = np.arange(len(layers) + 1) - 0.5
-    ax.stairs(width[layers], edges, baseline=0.1, fill=True, color="#EDEDED", label="all filters")
+    ax.set_ylim(NO_KNEE * 0.75, max(width.values()) * 1.5)
+    ax.yaxis.set_major_locator(FixedLocator([4**i for i in range(8)]))
     ax.yaxis.set_minor_locator(NullLocator())
-    bottom = 0.6  # below one filter: where "no knee" is
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    edges = np.arange(len(width) + 1) - 0.5
+    ax.stairs(list(width.values()), edges, baseline=0.1, fill=True, color="#EDEDED", label="all filters")
+    _layer_axis(ax, width, names)
+    ax.set_ylabel("filters kept at the knee" + (f", γ = {gamma:g}" if gamma is not None else ""))
+    if gamma is not None:
+        mark_knees(ax, curves, gamma)
+        style.legend(ax, beside="task")
+    return ax
+
+
+def mark_knees(ax: Axes, curves: Mapping, gamma: float) -> list[Artist]:
+    """Draw the knees of all layers onto axes that `knees` laid out; returns what was drawn."""
+    table, drawn = curves.table(gamma), []
+    place = {layer: i for i, layer in enumerate(dict.fromkeys(table["layer"]))}
+    served = list(dict.fromkeys(table["task"]))
     for i, task in enumerate(served):
         rows = table[table["task"] == task]
-        x = rows["layer"].map(place) + 0.6 * ((i + 0.5) / len(served) - 0.5)
+        x = (rows["layer"].map(place) + 0.6 * ((i + 0.5) / len(served) - 0.5)).to_numpy(float)
         tint, marker = style.colour(task), style.TASK_MARKERS[task]
         num, low, high = (pd.to_numeric(rows[c]).to_numpy(float) for c in ("knee", "knee_low", "knee_high"))
-        ax.vlines(x, low, high, color=tint, lw=1.3)
-        ax.plot(x, num, marker, color=tint, ms=5, label=style.words(task))
+        drawn.append(ax.vlines(x, low, high, color=tint, lw=1.3))
+        drawn += ax.plot(x, num, marker, color=tint, ms=5, label=style.words(task))
         none = np.isnan(num)
-        ax.plot(x[none], np.full(none.sum(), bottom), marker, mfc="white", mec=tint, ms=5)
-    ax.set_ylim(bottom * 0.75 if table["knee"].isna().any() else 0.9, width.max() * 1.5)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v >= 1 else ""))
+        drawn += ax.plot(x[none], np.full(none.sum(), NO_KNEE), marker, mfc="white", mec=tint, ms=5)
     if table["knee"].isna().any():
-        ax.annotate("no knee", (-0.01, bottom), xycoords=("axes fraction", "data"), ha="right", va="center",
-                    fontsize=8, color=style.INK)  # fmt: skip
-    _layer_axis(ax, layers, names)
-    ax.set_ylabel(f"filters kept at γ = {gamma:g}")
-    style.legend(ax, beside="task")
-    return ax
+        where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center", "fontsize": 8}
+        drawn.append(ax.annotate("no knee", (-0.01, NO_KNEE), **where))
+    return drawn
 
 
 def _filter_axis(ax: Axes, most: float, scale: str) -> None:

@@ -1,19 +1,26 @@
 """Figures of faces, filters and results. Each function takes data and `ax`, and returns `ax`.
 
-`ax=None` draws into a new figure. Colours, markers and labels come from `style`; the figures of
-characteristic curves are in `curve_plots` and offered here too.
+`ax=None` draws into a new figure. Colours, markers and labels come from `style`. The figures of characteristic curves
+(`curve_plots`) and of results (`result_plots`) are offered here too.
 """
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from facelab import tasks
 from facelab.errors import unknown
 from facelab.filters.tuning import SIDES
 from facelab.workbench import style
-from facelab.workbench.curve_plots import best_layers, characteristic_curve, curves_by_layer, knees
+from facelab.workbench.curve_plots import (
+    best_layers,
+    characteristic_curve,
+    curves_by_layer,
+    knees,
+    mark_knee,
+    mark_knees,
+)
+from facelab.workbench.result_plots import ablation, causal, forest
 
 __all__ = [
     "ablation",
@@ -24,6 +31,8 @@ __all__ = [
     "faces",
     "forest",
     "knees",
+    "mark_knee",
+    "mark_knees",
     "response_curves",
     "task_map",
     "tuning",
@@ -113,9 +122,7 @@ def response_curves(
     if categories:
         tilt = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(categories) > 4 else {}
         ax.set_xticks(range(len(categories)), [style.words(c) for c in categories], **tilt)
-    elif unit == "degrees" or (task and tasks.get(task).unit == "degrees"):
-        ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 1.5, 3, 4.5, 6, 9, 10]))
-        ax.axvline(0, color="#888888", lw=0.8)
+    style.angles(ax, task)
     ax.set_xlabel(style.label(task) if task else f"label ({unit})" if unit else "label (no unit)")
     ax.set_ylabel("mean response (activation)")
     ax.margins(x=0.03)
@@ -264,74 +271,4 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
         ring = ax.scatter([], [], s=90, facecolors="none", edgecolors=style.INK, lw=1.2)
         style.legend(ax, handles=[ring], labels=["ring: the task it\nserves second"], loc="lower left",
                      bbox_to_anchor=(1.0, 0.0))  # fmt: skip
-    return ax
-
-
-def causal(result, *, ax: Axes | None = None) -> Axes:
-    """The response of one filter to one thing changed on a rendered person, a line each, thick the mean.
-
-    result: what was measured, with `.task`, `.layer`, `.filter` and `.table()`: one row per person and value,
-    columns person, value, response.
-    """
-    table = result.table()
-    ax = response_curves(table["value"], table["response"], table["person"], task=result.task, ax=ax)
-    ax.set_ylabel(f"mean response of {result.layer} · {result.filter}\n(activation)")
-    style.legend(ax)
-    return ax
-
-
-def ablation(result, *, ax: Axes | None = None) -> Axes:
-    """How far a read-out falls when filters are silenced: the found ones against random sets of their size.
-
-    result: with `.table()`, one row per comparison: columns name, difference, low, high (95 %), and unit.
-    A difference right of 0 means that the found filters cost more than random ones.
-    """
-    table = result.table()
-    return _intervals(table["name"], table["difference"], table["low"], table["high"], "", ax)
-
-
-def forest(results, keys=None, *, ax: Axes | None = None) -> Axes:
-    """Recorded values with their intervals, one row each, beside the values the papers print.
-
-    results: the recorded entries {key: {"value", "unit", "low", "high", "paper", …}} or `fl.recorded()`.
-    keys: which ones, in this order; by default all. They must share one unit: ValueError names the units
-    found.
-    """
-    table = results
-    if not isinstance(results, pd.DataFrame):
-        table = pd.DataFrame.from_dict(dict(results), orient="index")
-    for key in keys if keys is not None else []:
-        if key not in table.index:
-            raise unknown("key", key, table.index)
-    table = table if keys is None else table.loc[list(keys)]
-    if table.empty:
-        raise ValueError("nothing is recorded: expected at least one key")
-    units = sorted(set(table["unit"]))
-    if len(units) > 1:
-        raise ValueError(f"units {', '.join(map(repr, units))} do not fit one axis: choose keys of one unit")
-    table = table.reindex(columns=["value", "low", "high", "paper"]).astype(float)
-    ax = _intervals(table.index, table["value"], table["low"], table["high"], units[0], ax)
-    if table["paper"].notna().any():
-        y = np.arange(len(table))
-        ax.plot(table["paper"], y, "D", mfc="white", mec=style.PAPER, mew=1.5, ms=7, zorder=3, label="paper")
-    style.legend(ax, above=True)
-    return ax
-
-
-def _intervals(names, values, low, high, unit: str, ax: Axes | None) -> Axes:
-    """Rows of a point and its 95 % interval, the value printed at the right."""
-    names = [str(name) for name in names]
-    ax = style.axes(ax, 6.4, 0.32 * len(names) + 1.1)
-    y = np.arange(len(names))
-    values, low, high = (np.asarray(v, float) for v in (values, low, high))
-    ax.hlines(y, low, high, color=style.INK, lw=1.8)
-    ax.plot(values, y, "o", color=style.INK, ms=6, label="measured, 95 % interval")
-    texts = [f"{v:.3g}".replace("-", "−") for v in values]
-    for at, text in zip(y, texts, strict=True):
-        ax.annotate(text, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
-    ax.set_yticks(y, names)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.grid(axis="y", visible=False)
-    ax.margins(x=0.08)
-    ax.set_xlabel(unit or "value (no unit)")
     return ax

@@ -9,10 +9,12 @@ from io import BytesIO
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from facelab import tasks
 from facelab.errors import unknown
+from facelab.filters.tuning import SIDES
 
 TASK_COLOURS = {
     "identity": "#000000",
@@ -89,9 +91,7 @@ def error_label(task: str | None) -> str:
     if task is None:
         return "RMSE (unit of the label)"
     return (
-        f"RMSE of {label(task)}"
-        if tasks.get(task).kind == "regression"
-        else f"RMSE of {words(task)} (0 / 1 targets)"
+        f"RMSE of {label(task)}" if tasks.get(task).kind == "regression" else f"RMSE of {words(task)} (0 / 1 targets)"
     )
 
 
@@ -145,6 +145,13 @@ def axes(ax: Axes | None, width: float = 5.2, height: float = 3.6) -> Axes:
     return ax
 
 
+def angles(ax: Axes, task: str | None) -> None:
+    """Round degrees as ticks and a line at 0, where the task is an angle."""
+    if task in SIDES:
+        ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 1.5, 3, 4.5, 6, 9, 10]))
+        ax.axvline(0, color="#888888", lw=0.8)
+
+
 def legend(ax: Axes, *, beside: str | None = None, above: bool = False, **options):
     """A small legend without a box, or none where nothing is named.
 
@@ -159,11 +166,12 @@ def legend(ax: Axes, *, beside: str | None = None, above: bool = False, **option
         return ax.legend(**{"frameon": False, "fontsize": 8.5, "handlelength": 1.6, **options})
 
 
-def png(figure: Figure, dpi: int = 100) -> bytes:
-    """The figure as PNG bytes, drawn by Agg without any window or global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def encode(pixels: np.ndarray) -> bytes:
+    """Pixels uint8 (h, w, 3 or 4) as a PNG; transparency is dropped.
 
-    FigureCanvasAgg(figure)
+    >>> encode(np.zeros((2, 2, 3), np.uint8))[:4]
+    b'\\x89PNG'
+    """
     out = BytesIO()
-    figure.savefig(out, format="png", dpi=dpi, facecolor="white", pil_kwargs={"compress_level": 1})
+    Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(out, format="png", compress_level=1)
     return out.getvalue()

@@ -1,0 +1,226 @@
+"""Controls beside a picture that follows them, in a notebook; a still picture everywhere else.
+
+An explorer is shown by leaving it on a cell's last line. With a kernel it is live. In an HTML report, on a page that
+only shows saved notebooks, or in a terminal it is its static twin: the same picture with the settings of that moment
+(`image/png`) and one line of text. Standard ipywidgets only; figures are drawn by matplotlib's Agg into a
+`widgets.Image`, so nothing has to be installed in the browser.
+"""
+
+import asyncio
+import logging
+from base64 import b64encode
+from html import escape
+from typing import NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from facelab.errors import unknown
+from facelab.workbench import style
+
+log = logging.getLogger(__name__)
+WAIT = 0.02  # seconds in which further changes are collected before a picture is drawn
+DPI = 100
+
+
+def slider(name: str, low, high, value, *, step=1, unit: str = "") -> widgets.Widget:
+    """A labelled slider: whole numbers where all of its numbers are, else decimals."""
+    whole = all(isinstance(v, int) for v in (low, high, value, step))
+    kind = widgets.IntSlider if whole else widgets.FloatSlider
+    return kind(value=value, min=low, max=high, step=step, **_labelled(name, unit))
+
+
+def log_slider(name: str, low: float, high: float, value: float, *, unit: str = "") -> widgets.Widget:
+    """A slider of ratios, from 10^low to 10^high."""
+    about = {"base": 10, "min": low, "max": high, "step": 0.05, "readout_format": ".3f"}
+    return widgets.FloatLogSlider(value=value, **about, **_labelled(name, unit))
+
+
+def choice(name: str, options, value=None) -> widgets.Widget:
+    """A labelled list to choose from; the first by default."""
+    options = list(options)
+    return widgets.Dropdown(options=options, value=options[0] if value is None else value, **_labelled(name))
+
+
+def count(name: str, low: int, high: int, value: int) -> widgets.Widget:
+    """A labelled box for a whole number."""
+    return widgets.BoundedIntText(value=value, min=low, max=high, **_labelled(name))
+
+
+def _labelled(name: str, unit: str = "") -> dict:
+    text = f"{name} ({unit})" if unit else name
+    return {"description": text, "style": {"description_width": "11em"}, "layout": {"width": "26em"}}
+
+
+class Explorer:
+    """Controls and a picture. A subclass passes its controls and draws.
+
+        def draw(self, figure, **settings) -> str     # fills the figure, returns one line that says what is
+        seen MOVES = ("gamma",)                            # controls that do not change what `draw` drew …
+        def mark(self, **settings) -> (artists, str)  # … but what this adds to it: redrawn alone when they
+        move
+
+    controls: name → widget, in the order in which the tab key visits them. inches: size of the picture.
+    What goes wrong while drawing is shown below the place of the picture, and no picture that does not belong
+    to the settings stays. Changes that arrive while a picture is drawn are collected: the next picture is
+    that of the latest settings, none in between is drawn.
+    """
+
+    MOVES: tuple[str, ...] = ()
+
+    def __init__(self, controls: dict[str, widgets.Widget], inches: tuple[float, float]):
+        self.controls, self._inches = controls, inches
+        self._bytes, self._text, self._error, self._scene = b"", "", None, None
+        self._stale, self._held, self._adapting, self._later = True, False, False, None
+        self.image = widgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+        self.status = widgets.HTML()
+        for name, control in controls.items():
+            control.observe(lambda change, name=name: self._changed(name), names="value")
+        side = widgets.VBox(list(controls.values()), layout={"min_width": "27em"})
+        flow = {"flex_flow": "row wrap", "align_items": "flex-start"}
+        top = widgets.HBox([side, self.image], layout=flow)
+        self.widget = widgets.VBox([top, self.status])
+        self.picture()
+
+    @property
+    def settings(self) -> dict:
+        """The value of every control."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def set(self, **settings) -> "Explorer":
+        """Move controls from Python. ValueError for an unknown control or a value it cannot take.
+
+        A slider moved by hand stops at its ends; a value from Python beyond them is an error.
+        """
+        for name in settings:
+            if name not in self.controls:
+                raise unknown("control", name, self.controls)
+        self._held = True
+        try:
+            for name, value in settings.items():
+                _check(name, self.controls[name], value)
+                self.controls[name].value = value
+        finally:
+            self._held = False
+        self.picture()
+        return self
+
+    def picture(self) -> bytes:
+        """The PNG of the current settings. Raises what `draw` raised."""
+        self._refresh()
+        if self._error is not None:
+            raise self._error
+        return self._bytes
+
+    def adapt(self, name: str) -> None:
+        """Called when a control has moved, before drawing: adjusts the controls that depend on it."""
+
+    def draw(self, figure: Figure, **settings) -> str:
+        """Draw the settings into `figure` and say in one line what is seen."""
+        raise NotImplementedError(f"{type(self).__name__} does not draw anything yet")
+
+    def mark(self, **settings) -> tuple[list, str]:
+        """What the controls in `MOVES` add to the drawn figure, and the line that says what is seen."""
+        return [], self._scene.text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} ({self._said()}): {self._text or self._error}"
+
+    def _said(self) -> str:
+        return " · ".join(
+            f"{c.description} {f'{c.value:.4g}' if isinstance(c.value, float) else c.value}".replace("-", "−")
+            for c in self.controls.values()
+            if not c.disabled
+        )
+
+    def _repr_mimebundle_(self, **options) -> dict:
+        self._refresh()
+        bundle = dict(self.widget._repr_mimebundle_())
+        bundle["text/plain"] = repr(self)
+        if self._error is None:
+            bundle["image/png"] = b64encode(self._bytes).decode()
+        return bundle
+
+    def _changed(self, name: str) -> None:
+        self._stale = True
+        if self._adapting:  # what `adapt` moves belongs to the same change
+            return
+        self._adapting = True
+        try:
+            self.adapt(name)
+        except Exception as error:
+            self._show(error)
+            return
+        finally:
+            self._adapting = False
+        if self._held:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel: nothing will call later
+            self._refresh()
+            return
+        if self._later is None:
+            self._later = loop.call_later(WAIT, self._refresh)
+
+    def _refresh(self) -> None:
+        self._later = None
+        if not self._stale:
+            return
+        try:
+            self._bytes, self._text = self._drawn()
+        except Exception as error:
+            self._show(error)
+        else:
+            self._show(None)
+
+    def _show(self, error: Exception | None) -> None:
+        self._error, self._stale = error, False
+        said = escape(self._text)
+        if error is not None:
+            log.error("%s could not draw %s", type(self).__name__, self.settings, exc_info=error)
+            self._bytes, self._text, self._scene = b"", "", None
+            said = f"<b>Cannot draw this:</b> {escape(str(error))}"
+        self.image.value = self._bytes
+        self.image.layout.display = "none" if error else ""
+        self.status.value = f'<div role="status" style="line-height: 1.4">{said}</div>'
+
+    def _drawn(self) -> tuple[bytes, str]:
+        settings = self.settings
+        still = {name: value for name, value in settings.items() if name not in self.MOVES}
+        if self._scene is None or self._scene.still != still or not self.MOVES:
+            canvas = FigureCanvasAgg(Figure(figsize=self._inches, dpi=DPI))
+            text = self.draw(canvas.figure, **settings)
+            canvas.draw()
+            self._scene = _Scene(still, canvas, canvas.copy_from_bbox(canvas.figure.bbox), text)
+        canvas = self._scene.canvas
+        canvas.restore_region(self._scene.pixels)
+        marks, text = self.mark(**settings)
+        said = canvas.figure.text(0.008, 0.012, self._said(), fontsize=8, color="#666666")
+        for artist in [*marks, said]:
+            artist.draw(canvas.get_renderer())
+            artist.remove()
+        return style.encode(np.asarray(canvas.buffer_rgba())), text
+
+
+class _Scene(NamedTuple):
+    """What was drawn last, without its marks."""
+
+    still: dict
+    canvas: FigureCanvasAgg
+    pixels: object
+    text: str
+
+
+def _check(name: str, control, value) -> None:
+    if hasattr(control, "options"):
+        if value not in control.options:
+            raise unknown(name, value, control.options)
+        return
+    low, high = control.min, control.max
+    if hasattr(control, "base"):
+        low, high = control.base**low, control.base**high
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+        raise ValueError(f"{name} {value!r} is out of range: expected a number from {low:g} to {high:g}")
