@@ -7,6 +7,7 @@ there is no MathJax to set them.
 
 import base64
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import jinja2
@@ -41,18 +42,23 @@ def write(folder: Path) -> Path:
 
 def page(notebook, outcome: runs.Outcome) -> str:
     """An executed notebook (an nbformat node) as one self-contained HTML page."""
+    notebook = deepcopy(notebook)
+    # papermill's marks of where it stopped; the banner says it, and leads there
+    notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
+    stopped = None
     for cell in notebook.cells:
         if "outputs" in cell:
             cell.outputs = _settled(cell.outputs)
+            if any(output.output_type == "error" for output in cell.outputs):
+                stopped = f"cell-id={cell.get('id', '')}"
     exporter = HTMLExporter(config=_CONFIG, raw_template=(PAGES / "notebook.html.j2").read_text(encoding="utf-8"))
-    resources = {"outcome": outcome, "style": _style(), "provenance": _provenance([outcome])}
+    resources = {"outcome": outcome, "stopped": stopped, "style": _style(), "provenance": _provenance([outcome])}
     html, _ = exporter.from_notebook_node(notebook, resources)
     return html
 
 
 def _settled(outputs: list) -> list:
-    """What a terminal would show: neighbouring pieces of one stream joined, and of a progress bar the last
-    state."""
+    """What a terminal would show: pieces of one stream joined, and of a progress bar only the last state."""
     settled: list = []
     for output in outputs:
         before = settled[-1] if settled else None

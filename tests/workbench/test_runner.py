@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -202,6 +203,12 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_progress_bars_are_text():
+    """A notebook bar (tqdm.auto, tqdm.notebook) stands at 0 % in a saved notebook."""
+    for file in runner.PACKAGE.rglob("*.py"):
+        assert "tqdm." not in re.sub(r"tqdm\.(write|update|close)", "", file.read_text(encoding="utf-8")), file
 
 
 def test_commit_outside_and_inside_git(tmp_path):
