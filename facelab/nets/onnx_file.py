@@ -88,9 +88,7 @@ def tensor(message: memoryview) -> tuple[str, np.ndarray]:
         elif number == 13:
             raise ValueError(f"array {name!r} lies in another file")
     if code not in _DTYPES:
-        raise ValueError(
-            f"array {name!r} has data type {code}, expected one of {', '.join(map(str, _DTYPES))}"
-        )
+        raise ValueError(f"array {name!r} has data type {code}, expected one of {', '.join(map(str, _DTYPES))}")
     return name, np.frombuffer(b"".join(parts), _DTYPES[code]).reshape(shape).copy()
 
 

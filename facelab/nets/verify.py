@@ -44,9 +44,7 @@ def verify(
     if len(different) > most:
         different = rng.choice(different, most, replace=False)
     if not same.any() or len(different) == 0:
-        raise ValueError(
-            f"{same.sum()} pairs of one person and {len(different)} of two: expected some of both"
-        )
+        raise ValueError(f"{same.sum()} pairs of one person and {len(different)} of two: expected some of both")
     pairs = np.concatenate([np.flatnonzero(same), different])
     first, second, same = first[pairs], second[pairs], same[pairs]
     distance = cdist(codes, codes)[first, second]

@@ -1,0 +1,65 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from facelab import nets
+from facelab.nets.sources import dlib_template, get, male, years
+
+PREFIXES = {"identity": "55533b28a95800a5", "age": "4f9f0075200bd8ea", "gender": "d4c4116cf720cde1"}
+
+
+@pytest.mark.parametrize("name", nets.SOURCES)
+def test_states_all_there_is_to_know(name):
+    source = nets.SOURCES[name]
+    assert source.name == name and len(source.sha256) == len(source.archive_sha256) == 64
+    assert source.sha256.startswith(PREFIXES[name])
+    for text in (source.licence, source.architecture, source.trained_on, source.predicts, source.measured):
+        assert len(text) > 5
+    template = np.array(source.template)
+    assert template.shape == (5, 2) and template.min() > 0 and template.max() < source.size - 1
+
+
+@pytest.mark.parametrize("name", nets.SOURCES)
+def test_load_gives_what_the_source_states(name, pictures):
+    source, net = nets.SOURCES[name], nets.load(name, device="cpu")
+    assert not net.training and net.name == name and net.size == source.size
+    assert net.embed(pictures).shape == (5, source.dimensions)
+    assert re.match(r".*: (\d+) convolutions", source.architecture)[0].endswith(f"{len(net.convs)} convolutions")
+    assert f"{sum(c.out_channels for c in net.convs.values()):,} filters" in source.architecture
+
+
+def test_predictions_have_their_units(pictures):
+    age = nets.load("age", device="cpu").predict(pictures)
+    assert age.shape == (5,) and (age > 0).all() and (age <= 80).all()
+    probability = nets.load("gender", device="cpu").predict(pictures)
+    assert probability.shape == (5,) and (probability >= 0).all() and (probability <= 1).all()
+    assert nets.load("identity", device="cpu").predict(pictures).shape == (5, 128)
+
+
+def test_years_and_male():
+    logits = torch.full((3, 81), -40.0)
+    logits[0, 0] = logits[1, 33] = logits[2, 20] = logits[2, 40] = 0.0
+    assert years(logits).tolist() == pytest.approx([0.25, 33, 30])
+    assert male(torch.tensor([[0.0, 0.0], [30.0, 0.0], [0.0, 30.0]])).tolist() == pytest.approx([0.5, 0, 1])
+
+
+def test_template_is_dlibs():
+    """dlib places its mean eyes, enlarged by the padding: chip side = eye distance · (1 + 2 · padding) / 0.5291."""
+    for size, padding in ((150, 0.25), (64, 0.2), (300, 0.0)):
+        template = np.array(dlib_template(size, padding))
+        assert template[1, 0] - template[0, 0] == pytest.approx(0.5291 * size / (1 + 2 * padding))
+        assert template[:2, 0].mean() + 0.5 == pytest.approx(size * (0.49005 + padding) / (1 + 2 * padding))
+
+
+def test_unknown():
+    with pytest.raises(ValueError, match=re.escape("unknown source 'gendr': did you mean 'gender'?")):
+        get("gendr")
+    with pytest.raises(ValueError, match="unknown source 'resnet50': expected one of 'identity', 'age', 'gender'"):
+        nets.load("resnet50")
+
+
+def test_table():
+    table = nets.table()
+    assert list(table.index) == list(nets.SOURCES) and (table["licence"].str.len() > 0).all()
