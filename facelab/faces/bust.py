@@ -24,9 +24,12 @@ _CROWN, _CHIN, _NECK = torch.tensor([0.0, 8.49, 0.62]), torch.tensor([0.0, 6.17,
 
 @dataclass(frozen=True)
 class Bust:
-    """points (v, 3): the head's height is 2, its middle the origin; faces (f, 3); part (f,): heads.PARTS, HAIR, GLASSES;
-    where (v, 3) template positions; masks (v, 3) as heads.MASKS; shade (v,); turn (v,): 1 = moves with the head, 0 =
-    with the shoulders; landmarks (5, 3) in the order of faceset.LANDMARKS; pivot (3,): where the neck bends."""
+    """A mesh in units of half the head's height, the middle of the head at the origin.
+
+    points (v, 3); faces (f, 3); part (f,): an index into heads.PARTS, HAIR or GLASSES; where (v, 3) template positions;
+    masks (v, 3) as heads.MASKS; shade (v,) share of sky seen; turn (v,): 1 = moves with the head, 0 = with the
+    shoulders; landmarks (5, 3) in the order of faceset.LANDMARKS; pivot (3,): where the neck bends.
+    """
 
     person: Person
     points: torch.Tensor
@@ -43,8 +46,8 @@ class Bust:
 def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu", glasses=None) -> Bust:
     """The bust of a person with these facial actions; glasses: True or False, None = as the person usually is."""
     model = heads.load(str(device))
-    neutral = model.vertices(person.phenotype, dict(person.sliders))
-    moved = model.vertices(person.phenotype, dict(person.sliders), actions) if actions else neutral
+    neutral = model.vertices(person.phenotype, person.shape)
+    moved = model.vertices(person.phenotype, person.shape, actions) if actions else neutral
     where, skin = model.template, model.part == 0
     normal = vertex_normals(moved, model.faces[skin])
     points = moved + normal * beard_depth(person, where, model.masks)[:, None]
@@ -196,7 +199,7 @@ def _curtain(person: Person):
     end = 6.55 if person.hair_style == "bob" else 5.55
     rng = np.random.default_rng([person.seed, 1])
     volume = 0.10 * person.hair_volume
-    angle = np.radians(np.linspace(66, 294, 57))  # round the back; the face stays free
+    angle = np.radians(np.linspace(54, 306, 61))  # round the back; the face stays free
     height = np.linspace(8.05, end, 22)
     fall = np.clip((height - 7.35) / 1.15, 0, 1)[:, None]
     girth = np.sqrt(1 - 0.86 * fall**2)  # follows the skull above, hangs straight below the ears

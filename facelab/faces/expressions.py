@@ -20,16 +20,14 @@ from facelab import tasks
 from facelab.errors import unknown
 
 _SIDED = (
-    "browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeSquint eyeWide mouthDimple mouthFrown "
-    "mouthLowerDown mouthPress mouthSmile mouthStretch mouthUpperUp noseSneer"
-).split()
+    "browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeSquint", "eyeWide", "mouthDimple",
+    "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer",
+)  # fmt: skip
 
 ACTIONS = {
     "neutral": {},
     "angry": dict(browDown=1.0, eyeSquint=0.5, eyeWide=0.3, mouthPress=0.7, noseSneer=0.35, mouthFrown=0.35),
-    "disgust": dict(
-        noseSneer=1.0, mouthUpperUp=0.7, mouthFrown=0.4, browDown=0.5, cheekSquint=0.5, eyeSquint=0.3
-    ),
+    "disgust": dict(noseSneer=1.0, mouthUpperUp=0.7, mouthFrown=0.4, browDown=0.5, cheekSquint=0.5, eyeSquint=0.3),
     "fear": dict(
         browInnerUp=1.0,
         browOuterUp=0.5,
@@ -40,9 +38,7 @@ ACTIONS = {
         jawOpen=0.3,
     ),
     "happy": dict(cheekSquint=0.7, mouthSmile=1.0, mouthDimple=0.2, mouthUpperUp=0.35, jawOpen=0.12),
-    "sad": dict(
-        browInnerUp=1.0, browDown=0.3, mouthFrown=1.0, mouthShrugLower=0.6, eyeSquint=0.3, eyeLookDown=0.3
-    ),
+    "sad": dict(browInnerUp=1.0, browDown=0.3, mouthFrown=1.0, mouthShrugLower=0.6, eyeSquint=0.3, eyeLookDown=0.3),
     "surprise": dict(browInnerUp=1.0, browOuterUp=1.0, eyeWide=1.0, jawOpen=0.7, mouthFunnel=0.15),
 }
 VALENCE = dict(neutral=0.0, angry=-0.6, disgust=-0.7, fear=-0.65, happy=0.9, sad=-0.7, surprise=0.1)

@@ -72,16 +72,14 @@ class Heads:
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """ARKit's names of the facial actions (one is missing in the assets' own set of 52: none)."""
+        """ARKit's names of the 52 facial actions."""
         return tuple(n[1:] for n in self.names if n.startswith("!"))
 
     def to(self, device) -> "Heads":
         tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
         return Heads(**tensors, names=self.names)
 
-    def coefficients(
-        self, phenotype: dict, sliders: dict | None = None, actions: dict | None = None
-    ) -> torch.Tensor:
+    def coefficients(self, phenotype: dict, sliders: dict | None = None, actions: dict | None = None) -> torch.Tensor:
         """(S,) weights of the shapes. phenotype: gender (0 male … 1 female), age (anny's 0 … 1, see `age_parameter`),
         weight (0 … 1), african, asian, caucasian (shares of any scale). Unknown names raise ValueError."""
         anchors = {"gender": (GENDERS, [0.0, 1.0]), "age": ([a for a, _ in AGES], [x for _, x in AGES]),
@@ -95,9 +93,7 @@ class Heads:
             for i, label in enumerate(labels):
                 weight[label] = float(np.interp(value, points, np.eye(len(points))[i]))
         shares = np.array([float(phenotype.get(e, 0.5)) for e in ETHNICS])
-        weight |= dict(
-            zip(ETHNICS, shares / shares.sum() if shares.sum() else np.full(3, 1 / 3), strict=True)
-        )
+        weight |= dict(zip(ETHNICS, shares / shares.sum() if shares.sum() else np.full(3, 1 / 3), strict=True))
         index = {n: i for i, n in enumerate(self.names)}
         out = np.zeros(len(self.names), np.float32)
         for i, name in enumerate(self.names):
@@ -114,9 +110,7 @@ class Heads:
             out[index[f"!{name}"]] = value
         return torch.from_numpy(out)
 
-    def vertices(
-        self, phenotype: dict, sliders: dict | None = None, actions: dict | None = None
-    ) -> torch.Tensor:
+    def vertices(self, phenotype: dict, sliders: dict | None = None, actions: dict | None = None) -> torch.Tensor:
         """(V, 3) float32: the head of that phenotype, shape and facial action."""
         w = self.coefficients(phenotype, sliders, actions).to(self.shapes.device)
         used = w.nonzero()[:, 0]
@@ -223,9 +217,7 @@ def _cavities(root: Path, centre, part):
     """Marks the skin inside the mouth and behind the eyeballs by the assets' colour-coded texture."""
     picture = np.asarray(Image.open(root / "segmentation/body_parts_segmentation.png").convert("RGB"))
     h, w = picture.shape[:2]
-    colour = picture[
-        ((1 - centre[:, 1]) * h).astype(int).clip(0, h - 1), (centre[:, 0] * w).astype(int).clip(0, w - 1)
-    ]
+    colour = picture[((1 - centre[:, 1]) * h).astype(int).clip(0, h - 1), (centre[:, 0] * w).astype(int).clip(0, w - 1)]
     part = part.copy()
     for code, rgbs in ((5, [(112, 172, 255)]), (6, [(253, 249, 16), (249, 108, 136)])):
         for rgb in rgbs:
@@ -241,7 +233,7 @@ def _mask(root: Path, name: str, uv) -> np.ndarray:
 
 def _read_target(file: Path, keep, total: int) -> np.ndarray:
     """(V, 3) displacements of one target file: lines of vertex number and three offsets."""
-    data = (gzip.open(file) if file.suffix == ".gz" else file.open("rb")).read()
+    data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     lines = [line for line in data.split(b"\n") if line.strip() and not line.startswith(b"#")]
     rows = np.fromstring(b" ".join(lines), sep=" ").reshape(-1, 4)
     out = np.zeros((total, 3), np.float32)

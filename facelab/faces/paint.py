@@ -1,4 +1,4 @@
-"""Skin, lips, brows, eyes and hair: the colour of a point of a face, as a smooth function of where it lies on the template.
+"""Skin, lips, brows, eyes and hair: the colour of a point of a face, a smooth function of its place on the template.
 
 Evaluated per pixel, so it is as sharp as the picture, and the same for every pose, light and expression of a person.
 """
@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 
 from facelab.faces import bust as geometry
-from facelab.faces import heads
 from facelab.faces.people import Person
 
 
@@ -87,13 +86,17 @@ def _skin(person: Person, w: torch.Tensor, masks: torch.Tensor):
     for mx, my in person.moles:
         mole = torch.sigmoid((0.013 - ((x - mx) ** 2 + (y - my) ** 2).sqrt()) / 0.003) * (z > 0.6)
         colour = colour * (1 - 0.6 * mole)[:, None]
-    lash = 0.6 * _bump((y - 7.345) ** 2 + ((ax - 0.31) / 9) ** 2, 0.016) * (z > 1.2)
-    colour = colour * (1 - lash)[:, None]
+    made = person.makeup
+    lash = (0.6 + 0.3 * made) * _bump((y - 7.345) ** 2 + ((ax - 0.31) / 9) ** 2, 0.016 + 0.006 * made)
+    lash = lash + 0.4 * made * _bump((y - 7.225) ** 2 + ((ax - 0.31) / 9) ** 2, 0.012)
+    lid = 0.3 * made * _bump(((y - 7.385) / 0.7) ** 2 + ((ax - 0.32) / 3.5) ** 2, 0.045)
+    colour = colour * (1 - ((lash + lid) * (z > 1.15)).clamp(0, 0.9))[:, None]
     hair = _colour(person.hair_now, w)
 
     at = (masks[:, 0] > 0.01).nonzero()[:, 0]
     lip = skin[at] * torch.tensor([0.95, 0.55, 0.58], device=w.device) ** (0.6 + 0.8 * person.lips)
     lip = torch.lerp(skin[at] * torch.tensor([0.82, 0.62, 0.6], device=w.device), lip, 0.8)
+    lip = torch.lerp(lip, skin[at], 0.35 * old)  # lips pale with age
     lip = lip * (1 + 0.05 * _noise(person, w[at], 40, 5))[:, None]
     colour[at] = torch.lerp(colour[at], lip, masks[at, :1].clamp(0, 1))
     gloss[at] += 0.1 * masks[at, 0]
@@ -137,22 +140,26 @@ def _wrinkles(person: Person, ax, x, y, z) -> torch.Tensor:
     fan = torch.sin(torch.atan2(y - 7.27, ax - 0.42) * (12 + 4 * c))
     feet = (fan - 0.4).clamp(0, 1) * _bump((ax - 0.6) ** 2 + (y - 7.27) ** 2, 0.07)
     t = ((6.95 - y) / 0.42).clamp(0, 1)  # down from the wing of the nose, outside the corner of the mouth
-    fold = (
-        _bump((ax - (0.2 + 0.17 * t**0.8)) ** 2, 0.022)
-        * torch.sigmoid((6.97 - y) / 0.02)
-        * torch.sigmoid((y - 6.45) / 0.03)
-    )
-    return old * front * (0.2 * forehead + 0.2 * feet + 0.26 * fold)
+    fold = _bump((ax - (0.2 + 0.17 * t**0.8)) ** 2, 0.024) * _band(y, 6.5, 6.97)
+    down = ((6.66 - y) / 0.3).clamp(0, 1)  # from the corner of the mouth towards the jaw
+    corner = _bump((ax - (0.31 + 0.06 * down)) ** 2, 0.02) * _band(y, 6.38, 6.66)
+    bag = _bump((y - (7.1 - 0.08 * _bump((ax - 0.3) ** 2, 0.13))) ** 2 * 2, 0.02) * _band(ax, 0.14, 0.5)
+    frown = _bump((ax - 0.055) ** 2, 0.014) * _band(y, 7.42, 7.58)
+    return old * front * (0.3 * forehead + 0.3 * feet + 0.4 * fold + 0.3 * corner + 0.3 * bag + 0.25 * frown)
+
+
+def _band(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    return torch.sigmoid((value - low) / 0.025) * torch.sigmoid((high - value) / 0.025)
 
 
 def _brows(person: Person, w: torch.Tensor) -> torch.Tensor:
     """(n,) cover of the eyebrows: an arc above each eye, thick at the nose, thin outwards, broken into hairs."""
     thick, arch, dark = person.brows
-    x, y, z = w.unbind(1)
-    t = (x.abs() - 0.1) / 0.46
-    middle = 7.44 + 0.06 * arch * torch.sin(3.1416 * (0.24 + 0.5 * t).clamp(0, 1))
+    x, y = w[:, 0], w[:, 1]
+    t = (x.abs() - 0.125) / 0.44
+    middle = 7.462 + 0.032 * arch * torch.sin(3.1416 * (0.2 + 0.52 * t).clamp(0, 1))
     half = 0.04 * thick * (1 - 0.6 * t.clamp(0, 1)) * torch.sigmoid(t / 0.05) * torch.sigmoid((1 - t) / 0.05)
-    hairs = 0.85 + 0.15 * _noise(person, w, 70, 8)
+    hairs = 0.85 + 0.15 * _noise(person, w, 70, 8) - 0.25 * person.greyness
     cover = torch.sigmoid((half - (y - middle).abs()) / 0.012) * (half > 0.006)
     return (cover * hairs * (0.85 * dark)).clamp(0, 0.95)
 

@@ -33,14 +33,25 @@ _HAIR = {"black": (22, 18, 16), "brown": (68, 44, 28), "light brown": (110, 76, 
 _EYES = {"brown": (82, 50, 28), "dark": (46, 28, 18), "blue": (100, 138, 170), "green": (98, 120, 78),
          "grey": (122, 132, 136)}  # fmt: skip
 _GREY = (190, 188, 184)
+# What tells women's faces from men's beyond the model's own gender: larger eyes, higher brows, fuller lips, a smaller
+# nose and jaw. Full at masculinity 0, reversed at 1.
+_FEMININE = {
+    "l-eye-scale-incr": 0.3, "r-eye-scale-incr": 0.3, "l-eye-height2-incr": 0.2, "r-eye-height2-incr": 0.2,
+    "eyebrows-trans-up": 0.35, "mouth-upperlip-volume-incr": 0.25, "mouth-lowerlip-volume-incr": 0.2,
+    "mouth-angles-up": 0.25, "nose-scale-horiz-incr": -0.2, "nose-scale-vert-incr": -0.15,
+    "nose-hump-incr": -0.25, "nose-point-up": 0.15, "chin-width-incr": -0.3, "chin-bones-incr": -0.25,
+    "chin-jaw-drop-incr": -0.2, "chin-height-incr": -0.2, "chin-prominent-incr": -0.15, "forehead-nubian-incr": -0.2,
+    "l-cheek-bones-incr": 0.15, "r-cheek-bones-incr": 0.15, "neck-scale-horiz-incr": -0.3,
+    "neck-scale-depth-incr": -0.2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Person:
     """One identity.
 
-    masculinity 0 … 1 (0 = female, 1 = male); age in years; mixture = shares of (african, asian, caucasian); sliders = the
-    head model's shape sliders by name; colours linear-light RGB in 0 … 1.
+    masculinity 0 … 1 (0 = female, 1 = male); age in years; mixture = shares of (african, asian, caucasian); sliders =
+    the head model's shape sliders by name; colours linear-light RGB in 0 … 1.
     """
 
     seed: int
@@ -55,6 +66,7 @@ class Person:
     hair: tuple[float, float, float]
     eyes: tuple[float, float, float]
     lips: float  # how much redder than the skin
+    makeup: float  # strength of the lash line and the shade on the lids
     brows: tuple[float, float, float]  # thickness, arch, darkness, each about 1
     hair_style: str
     hair_volume: float
@@ -75,6 +87,14 @@ class Person:
             "weight": self.weight,
             **shares,
         }
+
+    @property
+    def shape(self) -> dict[str, float]:
+        """The head model's sliders: the person's own, and what gender (after puberty) and age add to the phenotype."""
+        grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity)
+        added = {name: amount * grown for name, amount in _FEMININE.items()}
+        added["head-age-incr"] = 0.9 * np.clip((self.age - 35) / 45, 0, 1)
+        return {name: float(np.clip(v + added.get(name, 0.0), -1, 1)) for name, v in self.sliders}
 
     @property
     def facial_hair(self) -> dict[str, float]:
@@ -149,7 +169,8 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
         hair=tuple(linear(_HAIR[hair]) * rng.uniform(0.75, 1.3)),
         eyes=tuple(linear(_EYES[eyes]) * rng.uniform(0.8, 1.2)),
         lips=float(rng.uniform(0.5, 1.0) + (0 if male else rng.choice((0.15, 0.7)))),
-        brows=tuple(rng.normal((1.25 if male else 0.8, 1.0, 1.0), (0.2, 0.35, 0.15)).clip(0.4, 1.8)),
+        makeup=0.0 if male or age < 16 else float(rng.uniform(0.2, 1.0)),
+        brows=tuple(rng.normal((1.25, 0.7, 1.0) if male else (0.6, 1.5, 1.1), (0.2, 0.35, 0.15)).clip(0.3, 2.0)),
         hair_style=_hair_style(rng, male, age, ethnicity),
         hair_volume=float(rng.uniform(0.7, 1.35)),
         hairline=float(rng.normal(0.0, 0.06) + (max(0.0, age - 35) * 0.004 * rng.uniform(0, 1.5) if male else 0.0)),
@@ -162,11 +183,11 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
 
 
 def people(n: int, seed: int = 0, *, ages: tuple[float, float] = (5.0, 80.0)) -> list[Person]:
-    """n people, balanced: genders and the five ethnic groups in equal numbers (± 1 in every full ten people), ages
-    spread evenly over `ages`. Nobody is in two seeds' lists.
+    """n people, balanced: every ten in order hold each pair of gender and ethnic group once; ages spread evenly over
+    `ages`. Nobody is in two seeds' lists.
 
-    >>> [p.gender for p in people(4)].count("male")
-    2
+    >>> [p.gender for p in people(10)].count("male")
+    5
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"people {n!r} must be an integer of at least 1")
@@ -205,16 +226,14 @@ def _sliders(rng) -> tuple[tuple[str, float], ...]:
 
 
 def _hair_style(rng, male: bool, age: float, ethnicity: str) -> str:
-    p = dict(bald=0.02, buzz=0.02, short=0.06, side=0.06, fringe=0.12, bob=0.24, long=0.32, bun=0.16, afro=0.0)
+    p = dict(bald=0.0, buzz=0.01, short=0.04, side=0.04, fringe=0.09, bob=0.28, long=0.4, bun=0.14, afro=0.0)
     if male:
         p = dict(bald=0.08, buzz=0.2, short=0.32, side=0.26, fringe=0.1, bob=0.02, long=0.02, bun=0.0, afro=0.0)
         p["bald"] += max(0.0, age - 40) * 0.008
-    elif age > 15:
-        p["bald"] = p["buzz"] = 0.0
     if age < 18:
         p["bald"] = 0.0
     if ethnicity == "black":
         p["afro"] = 0.25
-        p["buzz"] += 0.15
+        p["buzz"] += 0.15 if male else 0.0
     weights = np.array([p[s] for s in HAIR_STYLES])
     return str(rng.choice(HAIR_STYLES, p=weights / weights.sum()))

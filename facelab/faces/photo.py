@@ -21,10 +21,10 @@ SHOULDERS = (0.35, 0.1, 0.1)  # share of yaw, pitch and roll that the shoulders 
 class Shot:
     """How one picture is taken.
 
-    yaw, pitch, roll in degrees; light = direction to the key light in camera axes (x right, y up, z to the camera),
-    key and fill their linear RGB strength; head = the head's height as a share of the picture's; distance of the camera in
-    half head heights; offset (x, y) of the head in pictures; background = linear RGB at the top and bottom and a
-    seed for its blobs (0 = plain); cloth = linear RGB over the shoulders; exposure multiplies everything.
+    yaw, pitch, roll in degrees; light = direction to the key light in camera axes (x right, y up, z to the camera), key
+    and fill their linear RGB strength; head = the head's height as a share of the picture's; distance of the camera in
+    half head heights; offset (x, y) of the head in pictures; background = linear RGB at the top and bottom and a seed
+    for its blobs (0 = plain); cloth = linear RGB over the shoulders; exposure multiplies everything.
     """
 
     yaw: float = 0.0
@@ -33,7 +33,7 @@ class Shot:
     light: tuple[float, float, float] = (0.35, 0.5, 0.8)
     key: tuple[float, float, float] = (0.95, 0.93, 0.9)
     fill: tuple[float, float, float] = (0.42, 0.43, 0.46)
-    head: float = 0.68
+    head: float = 0.66
     distance: float = 9.0
     offset: tuple[float, float] = (0.0, 0.02)
     top: tuple[float, float, float] = (0.32, 0.34, 0.36)
@@ -47,8 +47,8 @@ def rotation(yaw, pitch, roll) -> torch.Tensor:
     """(…, 3, 3) of angles in degrees (tensors of one shape): Rz(−roll) Ry(yaw) Rx(−pitch).
 
     >>> nose = torch.tensor([0.0, 0.0, 1.0])
-    >>> (rotation(*torch.tensor([90.0, 0.0, 0.0])) @ nose).round().tolist()  # yaw +: to the image's right
-    [1.0, 0.0, 0.0]
+    >>> (rotation(*torch.tensor([90.0, 0.0, 0.0])) @ nose)[0].item()  # yaw +: to the image's right
+    1.0
     """
     a, b, c = (torch.deg2rad(torch.as_tensor(v)) for v in (yaw, pitch, roll))
     sa, ca, sb, cb, sc, cc = a.sin(), a.cos(), b.sin(), b.cos(), c.sin(), c.cos()

@@ -6,9 +6,9 @@ series nothing else varies. Series 2 differs from series 1 by the light's side a
 Everyone is adult and neutral.
 
 `wild`: 800 people (balanced in gender, five ethnic groups and age, 5 to 80 years) × 3 pictures; pose, expression and
-its intensity, light, background, camera, framing and glasses are drawn anew for every picture: yaw N(0, 28²) within ±60°,
-pitch N(0, 11²) within ±25°, roll N(0, 8²) within ±20°, a third of the faces neutral, the rest one of six expressions with an
-intensity of 0.4 to 1.
+its intensity, light, background, camera, framing, clothes and glasses are drawn anew for every picture: yaw N(0, 28²)
+within ±60°, pitch N(0, 11²) within ±25°, roll N(0, 8²) within ±20°, a third of the faces neutral, the rest one of six
+expressions with an intensity of 0.4 to 1. Hair and beard belong to the person.
 
 Labels: identity, gender, ethnicity, age, expression, intensity, valence, smile, yaw, pitch, roll, facial_hair:…,
 glasses, domain. `smile` is yes for a happy face (all have an intensity of 0.4 or more), no for the others.
@@ -32,7 +32,8 @@ from facelab import cache, devices, tasks
 from facelab.errors import unknown
 from facelab.faces import bust, expressions
 from facelab.faces.faceset import FaceSet
-from facelab.faces.people import Person, people, person
+from facelab.faces.people import Person
+from facelab.faces.people import people as _people
 from facelab.faces.photo import Shot, photograph
 
 PRESETS = {"rendered/pose": {"people": 15, "series": 2}, "rendered/wild": {"people": 800, "per_person": 3}}
@@ -57,7 +58,7 @@ class Sitting:
 
 def load(name: str = "rendered/wild", *, size: int = 128, seed: int = 0, device="auto", progress: bool = True,
          **options) -> FaceSet:  # fmt: skip
-    """The rendered set of that name: from the cache, or rendered now (resumable: an interrupted call is taken up again).
+    """The rendered set of that name: from the cache, or rendered now (an interrupted call is taken up again).
 
     size: pixels a side (32 to 1024). Options of "rendered/pose": people=15, series=2 (1 or 2); of "rendered/wild":
     people=800, per_person=3. The same name, options, size and seed give the same pixels on the same kind of device.
@@ -91,9 +92,7 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
     task: yaw, pitch or roll (degrees), age (years, 1 to 90), gender (0 = female … 1 = male), or an expression's name
     (values = intensity 0 … 1). fixed: other fields of `photo.Shot`, and expression= and intensity=.
 
-    >>> faces = sweep(person(1), "yaw", [-30, 30], size=32)  # doctest: +SKIP
-    >>> faces.labels["yaw"].tolist()  # doctest: +SKIP
-    [-30.0, 30.0]
+        faces = sweep(person(1), "yaw", range(-60, 61, 10))
     """
     known = ("yaw", "pitch", "roll", "age", "gender", *tasks.EXPRESSIONS)
     if task not in known:
@@ -147,9 +146,10 @@ def contact_sheet(faces: FaceSet, columns: int = 8, *, gap: int = 2) -> Image.Im
 def _pose(people: int, series: int, seed: int) -> list[Sitting]:
     rng = np.random.default_rng([0x9053, seed])
     out = []
-    for i, who in enumerate(_cast(people, seed, (18.0, 65.0))):
+    for i, who in enumerate(_people(people, seed, ages=(18.0, 65.0))):
         tone = tuple(float(c) for c in rng.uniform(0.25, 0.45) * rng.normal(1, 0.05, 3))
-        base = Shot(top=tone, bottom=tone, cloth=tuple((rng.uniform(0.03, 0.4) * rng.uniform(0.3, 1, 3)).tolist()))
+        cloth = tuple((rng.uniform(0.03, 0.4) * rng.uniform(0.3, 1, 3)).tolist())
+        base = Shot(top=tone, bottom=tone, cloth=cloth)
         for s in range(series):
             side = 1 if s == 0 else -1
             light = (side * base.light[0], base.light[1], base.light[2])
@@ -160,7 +160,7 @@ def _pose(people: int, series: int, seed: int) -> list[Sitting]:
 
 def _wild(people: int, per_person: int, seed: int) -> list[Sitting]:
     out = []
-    for i, who in enumerate(_cast(people, seed, (5.0, 80.0))):
+    for i, who in enumerate(_people(people, seed, ages=(5.0, 80.0))):
         rng = np.random.default_rng([0x317D, seed, i])
         for _ in range(per_person):
             expression, intensity = "neutral", 0.0
@@ -170,10 +170,6 @@ def _wild(people: int, per_person: int, seed: int) -> list[Sitting]:
             glasses = bool(who.glasses) if rng.random() < 0.8 else bool(rng.random() < 0.4)
             out.append(Sitting(who, expression, intensity, glasses, (_snapshot(rng),)))
     return out
-
-
-def _cast(n: int, seed: int, ages) -> list[Person]:
-    return people(n, seed, ages=ages)
 
 
 def _snapshot(rng) -> Shot:

@@ -1,0 +1,207 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from facelab import cache, tasks
+from facelab.faces import FaceSet, contact_sheet, heads, load, person, rendered, sweep
+from facelab.faces.rendered import POSES
+
+QUIET = dict(progress=False, device="cpu")
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """An empty cache that borrows the prepared head model and kernels."""
+    heads.load("cpu")
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def wild():
+    return load("rendered/wild", people=10, per_person=2, size=48, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def pose():
+    return load("rendered/pose", people=1, series=2, size=40, **QUIET)
+
+
+def test_wild_has_every_label(wild):
+    assert wild.images.shape == (20, 3, 48, 48) and wild.images.dtype == np.uint8
+    table = wild.labels
+    for task in ("gender", "ethnicity", "age", "expression", "valence", "yaw", "pitch", "roll", "facial_hair",
+                 "smile", "glasses", "pose"):  # fmt: skip
+        assert len(tasks.get(task).encode(table)) == 20
+        assert np.isfinite(tasks.get(task).targets(table)).all()
+    assert table["identity"].nunique() == 10
+    assert table.groupby("identity")[["gender", "ethnicity", "age"]].nunique().to_numpy().max() == 1
+    assert table["gender"].value_counts().to_dict() == {"female": 10, "male": 10}
+    assert (table["domain"] == "rendered/wild").all()
+    assert table["yaw"].abs().max() <= 60 and table["pitch"].abs().max() <= 25 and table["roll"].abs().max() <= 20
+    assert ((table["expression"] == "neutral") == (table["intensity"] == 0)).all()
+    assert ((table["smile"] == "yes") == (table["expression"] == "happy")).all()
+
+
+def test_landmarks_follow_the_image(wild):
+    marks = wild.landmarks
+    assert marks.shape == (20, 5, 2) and np.isfinite(marks).all()
+    assert ((marks > 0) & (marks < 47)).all()
+    frontal = wild.labels["yaw"].abs().to_numpy() < 40
+    assert (marks[frontal, 0, 0] < marks[frontal, 1, 0]).all() and (marks[frontal, 3, 0] < marks[frontal, 4, 0]).all()
+
+
+def test_pose_is_the_protocol(pose):
+    assert len(POSES) == len(set(POSES)) == 93
+    assert len(pose) == 2 * 93
+    table = pose.labels
+    for s in range(2):
+        series = table.iloc[93 * s : 93 * (s + 1)]
+        assert set(zip(series["yaw"], series["pitch"], strict=True)) == set(POSES)
+        varying = [c for c in series if series[c].nunique() > 1]
+        assert varying == ["yaw", "pitch"]  # nothing else changes within a series
+    assert (table["expression"] == "neutral").all() and (table["age"] >= 18).all()
+    background = pose.images[:93, :, 0, :3].reshape(93, -1)
+    assert (background == background[0]).all()
+    assert set(table["glasses"]) == {"yes", "no"}
+
+
+def test_same_seed_same_pixels(wild, own_cache):
+    again = load("rendered/wild", people=10, per_person=2, size=48, **QUIET)
+    assert (np.asarray(again.images) == np.asarray(wild.images)).all()
+    assert (again.landmarks == wild.landmarks).all()
+    pd.testing.assert_frame_equal(again.labels, wild.labels)
+    other = load("rendered/wild", people=2, per_person=1, size=48, seed=1, **QUIET)
+    assert not set(other.labels["identity"]) & set(wild.labels["identity"])
+
+
+def test_a_flip_is_the_opposite_pose(pose):
+    mirrored = pose.flip()
+    here = mirrored.labels.query("yaw == 30 and pitch == 0").index[0]
+    there = pose.labels.query("yaw == 30 and pitch == 0").index[0]
+    gap = np.abs(mirrored.landmarks[here] - pose.landmarks[there]).max()
+    assert gap < 0.05 * 40  # people are not quite symmetric
+    unflipped = pose.labels.query("yaw == -30 and pitch == 0").index[0]
+    assert np.abs(pose.landmarks[there] - pose.landmarks[unflipped]).max() > 4
+
+
+def test_a_second_load_renders_nothing(wild, monkeypatch):
+    monkeypatch.setattr(rendered, "_render", lambda *a: pytest.fail("rendered again"))
+    again = load("rendered/wild", people=10, per_person=2, size=48, **QUIET)
+    assert isinstance(again.images, np.memmap) and len(again) == 20
+
+
+def test_an_interrupted_rendering_is_taken_up(own_cache, monkeypatch):
+    """Stopped after one shard, one finished shard cut short: the result is what an undisturbed run gives."""
+    asked = dict(people=4, per_person=1, size=32, **QUIET)
+    monkeypatch.setattr(rendered, "_PER_SHARD", 1)
+    render, done = rendered._render, []
+
+    def stops(sittings, size, device):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(sittings[0].person.seed)
+        return render(sittings, size, device)
+
+    monkeypatch.setattr(rendered.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(rendered, "_render", stops)
+    with pytest.raises(KeyboardInterrupt):
+        load("rendered/wild", **asked)
+    (partial,) = (own_cache / "faces").glob("*.partial")
+    shards = sorted((partial / "shards").glob("*.safetensors"))
+    assert len(shards) == 2 and not list((own_cache / "faces").glob("*.partial/images.npy"))
+    shards[1].write_bytes(shards[1].read_bytes()[:-100])
+
+    again = []
+
+    def counts(sittings, size, device):
+        again.append(sittings[0].person.seed)
+        return render(sittings, size, device)
+
+    monkeypatch.setattr(rendered, "_render", counts)
+    resumed = load("rendered/wild", **asked)
+    assert len(again) == 3 and done[0] not in again and done[1] in again
+    assert not list((own_cache / "faces").rglob("shards"))
+
+    monkeypatch.setenv("FACELAB_CACHE", str(own_cache / "fresh"))
+    fresh = load("rendered/wild", **asked)
+    assert (np.asarray(fresh.images) == np.asarray(resumed.images)).all()
+    pd.testing.assert_frame_equal(fresh.labels, resumed.labels)
+
+
+def test_a_damaged_set_is_rendered_anew(own_cache):
+    asked = dict(people=1, per_person=1, size=32, **QUIET)
+    first = np.array(load("rendered/wild", **asked).images)
+    (entry,) = [p for p in (own_cache / "faces").iterdir() if p.is_dir()]
+    file = entry / "images.npy"
+    file.write_bytes(file.read_bytes()[:-50])
+    assert (np.asarray(load("rendered/wild", **asked).images) == first).all()
+    assert cache.problem(entry) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("rendered/wildd", {}, "unknown face set 'rendered/wildd': did you mean 'rendered/wild'"),
+        ("lfw", {}, "unknown face set 'lfw': expected one of 'rendered/pose', 'rendered/wild'"),
+        ("rendered/wild", {"peple": 3}, "unknown option of 'rendered/wild' 'peple': did you mean 'people'"),
+        ("rendered/wild", {"series": 1}, "unknown option of 'rendered/wild' 'series'"),
+        ("rendered/wild", {"people": 0}, "people 0 is out of range: expected a whole number from 1"),
+        ("rendered/wild", {"people": 2.5}, "people 2.5 is out of range"),
+        ("rendered/pose", {"series": 3}, "series 3 is out of range: expected a whole number from 1 to 2"),
+        ("rendered/wild", {"size": 8}, "size 8 is out of range: expected a whole number from 32 to 1024"),
+        ("rendered/wild", {"seed": -1}, "seed -1 is out of range"),
+        ("rendered/wild", {"device": "gpu"}, "unknown device 'gpu'"),
+    ],
+)
+def test_bad_requests_are_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(name, **options)
+
+
+@pytest.mark.parametrize(("task", "values"), [("yaw", [-40, 0, 40]), ("age", [10, 40, 80]), ("gender", [0, 1]),
+                                              ("happy", [0, 0.5, 1])])  # fmt: skip
+def test_a_sweep_changes_one_thing(task, values):
+    faces = sweep(person(4, gender="female", age=30), task, values, size=40, device="cpu")
+    assert isinstance(faces, FaceSet) and len(faces) == len(values)
+    column = "intensity" if task == "happy" else task
+    varying = {c for c in faces.labels if faces.labels[c].nunique() > 1}
+    allowed = {"happy": {"intensity", "valence", "smile"}, "gender": {"gender", "masculinity"}}.get(task, {task})
+    assert column in varying and varying <= allowed
+    if task != "gender":
+        assert faces.labels[column].tolist() == pytest.approx(values)
+    steps = [np.abs(faces.images[i].astype(int) - faces.images[i + 1]).mean() for i in range(len(values) - 1)]
+    assert min(steps) > 0.5
+    if task == "happy":
+        assert (faces.labels["expression"] == "happy").all()
+
+
+def test_a_sweep_keeps_the_rest_as_asked():
+    faces = sweep(person(4), "pitch", [0, 20], size=40, device="cpu", yaw=30, expression="sad", intensity=0.5)
+    assert (faces.labels["yaw"] == 30).all() and (faces.labels["expression"] == "sad").all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("yawn", [0]), "unknown task to sweep 'yawn': did you mean 'yaw'"),
+        (("yaw", []), "at least one finite number"),
+        (("yaw", [np.nan]), "at least one finite number"),
+        (("age", [0]), "age 0 is out of range: expected 1 to 90"),
+        (("gender", [2]), "gender 2 is out of range"),
+        (("happy", [1.2]), "intensity 1.2 of 'happy' is out of range"),
+    ],
+)
+def test_bad_sweeps_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        sweep(person(1), *arguments, size=32, device="cpu")
+    with pytest.raises(ValueError, match="unknown field of a shot 'yow': did you mean 'yaw'"):
+        sweep(person(1), "roll", [1], yow=3)
+
+
+def test_contact_sheet(wild):
+    sheet = contact_sheet(wild[:5], 3)
+    assert sheet.size == (3 * 48 + 4, 2 * 48 + 2)
+    assert (np.asarray(sheet)[:48, :48].transpose(2, 0, 1) == wild.images[0]).all()
+    with pytest.raises(ValueError, match="0 columns"):
+        contact_sheet(wild, 0)
