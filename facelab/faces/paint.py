@@ -92,6 +92,7 @@ def _skin(person: Person, w: torch.Tensor, masks: torch.Tensor):
     lid = 0.3 * made * _bump(((y - 7.385) / 0.7) ** 2 + ((ax - 0.32) / 3.5) ** 2, 0.045)
     colour = colour * (1 - ((lash + lid) * (z > 1.15)).clamp(0, 0.9))[:, None]
     hair = _colour(person.hair_now, w)
+    brow = torch.lerp(hair, _colour(person.hair, w), 0.8 * person.makeup)  # pencilled brows keep their colour
 
     at = (masks[:, 0] > 0.01).nonzero()[:, 0]
     lip = skin[at] * torch.tensor([0.95, 0.55, 0.58], device=w.device) ** (0.6 + 0.8 * person.lips)
@@ -102,7 +103,7 @@ def _skin(person: Person, w: torch.Tensor, masks: torch.Tensor):
     gloss[at] += 0.1 * masks[at, 0]
 
     at = ((y > 7.3) & (y < 7.7) & (z > 0.8)).nonzero()[:, 0]
-    colour[at] = torch.lerp(colour[at], hair[at] * 0.4 + 0.07 * skin[at], _brows(person, w[at])[:, None])
+    colour[at] = torch.lerp(colour[at], brow[at] * 0.4 + 0.07 * skin[at], _brows(person, w[at])[:, None])
 
     if person.beard != "none":
         at = ((y < 7.5) & (z > 0.4) & (y > 5.8)).nonzero()[:, 0]
@@ -159,7 +160,7 @@ def _brows(person: Person, w: torch.Tensor) -> torch.Tensor:
     t = (x.abs() - 0.125) / 0.44
     middle = 7.462 + 0.032 * arch * torch.sin(3.1416 * (0.2 + 0.52 * t).clamp(0, 1))
     half = 0.04 * thick * (1 - 0.6 * t.clamp(0, 1)) * torch.sigmoid(t / 0.05) * torch.sigmoid((1 - t) / 0.05)
-    hairs = 0.85 + 0.15 * _noise(person, w, 70, 8) - 0.25 * person.greyness
+    hairs = 0.85 + 0.15 * _noise(person, w, 70, 8) - 0.25 * person.greyness * (1 - person.makeup)
     cover = torch.sigmoid((half - (y - middle).abs()) / 0.012) * (half > 0.006)
     return (cover * hairs * (0.85 * dark)).clamp(0, 0.95)
 

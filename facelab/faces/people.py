@@ -37,7 +37,8 @@ _GREY = (190, 188, 184)
 # nose and jaw. Full at masculinity 0, reversed at 1.
 _FEMININE = {
     "l-eye-scale-incr": 0.3, "r-eye-scale-incr": 0.3, "l-eye-height2-incr": 0.2, "r-eye-height2-incr": 0.2,
-    "eyebrows-trans-up": 0.35, "mouth-upperlip-volume-incr": 0.25, "mouth-lowerlip-volume-incr": 0.2,
+    "eyebrows-trans-up": 0.35, "eyebrows-angle-up": 0.3,
+    "mouth-upperlip-volume-incr": 0.25, "mouth-lowerlip-volume-incr": 0.2,
     "mouth-angles-up": 0.25, "nose-scale-horiz-incr": -0.2, "nose-scale-vert-incr": -0.15,
     "nose-hump-incr": -0.25, "nose-point-up": 0.15, "chin-width-incr": -0.3, "chin-bones-incr": -0.25,
     "chin-jaw-drop-incr": -0.2, "chin-height-incr": -0.2, "chin-prominent-incr": -0.15, "forehead-nubian-incr": -0.2,
@@ -93,7 +94,8 @@ class Person:
         """The head model's sliders: the person's own, and what gender (after puberty) and age add to the phenotype."""
         grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity)
         added = {name: amount * grown for name, amount in _FEMININE.items()}
-        added["head-age-incr"] = 0.9 * np.clip((self.age - 35) / 45, 0, 1)
+        added["eyebrows-angle-up"] += 0.25  # the template's brows look stern
+        added["head-age-incr"] = 0.7 * np.clip((self.age - 35) / 45, 0, 1)
         return {name: float(np.clip(v + added.get(name, 0.0), -1, 1)) for name, v in self.sliders}
 
     @property
@@ -170,14 +172,14 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
         eyes=tuple(linear(_EYES[eyes]) * rng.uniform(0.8, 1.2)),
         lips=float(rng.uniform(0.5, 1.0) + (0 if male else rng.choice((0.15, 0.7)))),
         makeup=0.0 if male or age < 16 else float(rng.uniform(0.2, 1.0)),
-        brows=tuple(rng.normal((1.25, 0.7, 1.0) if male else (0.6, 1.5, 1.1), (0.2, 0.35, 0.15)).clip(0.3, 2.0)),
+        brows=tuple(rng.normal((1.25, 0.7, 1.0) if male else (0.5, 1.5, 1.25), (0.2, 0.35, 0.15)).clip(0.3, 2.0)),
         hair_style=_hair_style(rng, male, age, ethnicity),
         hair_volume=float(rng.uniform(0.7, 1.35)),
         hairline=float(rng.normal(0.0, 0.06) + (max(0.0, age - 35) * 0.004 * rng.uniform(0, 1.5) if male else 0.0)),
         beard=str(rng.choice(BEARDS, p=(0.42, 0.17, 0.12, 0.1, 0.07, 0.12))) if male and age >= 18 else "none",
         freckles=float(rng.uniform(0.3, 1) if european and rng.random() < 0.3 else 0),
         moles=tuple((float(x), float(y)) for x, y in rng.uniform((-0.45, 6.4), (0.45, 7.8), (rng.poisson(1.0), 2))),
-        grey_at=float(rng.normal(58, 8)),
+        grey_at=float(rng.normal(56, 8) if male else rng.normal(72, 13)),  # many women dye theirs
         glasses=bool(rng.random() < 0.15),
     )
 
