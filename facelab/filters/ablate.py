@@ -126,7 +126,7 @@ def ablation(
     faces = faces[known]
     means = None
     if how == "mean":
-        clean = responses(net, faces, layers=list(taken), progress=False)
+        clean = responses(net, faces, layers=list(taken), cached=False, progress=False)
         means = {layer: x.mean(0) for layer, x in clean.layers.items()}
 
     sizes = {layer: net.convs[layer].out_channels for layer in taken}
