@@ -45,10 +45,15 @@ def page(notebook, outcome: runs.Outcome) -> str:
     notebook = deepcopy(notebook)
     # papermill's marks of where it stopped; the banner says it, and leads there
     notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-    stopped = None
+    stopped, heading = None, outcome.title
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
         if "outputs" in cell:
             cell.outputs = _settled(cell.outputs)
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):  # what a reader who cannot see it is told
+                    output.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure: {heading}")
             if any(output.output_type == "error" for output in cell.outputs):
                 stopped = f"cell-id={cell.get('id', '')}"
     exporter = HTMLExporter(config=_CONFIG, raw_template=(PAGES / "notebook.html.j2").read_text(encoding="utf-8"))

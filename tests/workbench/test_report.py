@@ -65,7 +65,7 @@ def test_a_widget_shows_its_static_twin(mixed, pixel):
 def test_a_page_shows_tables_figures_and_settled_progress(mixed):
     page = mixed.page("01_good.html")
     assert '<table border="1" class="dataframe">' in page and "01.score" in page
-    assert page.count("data:image/png") == 2
+    assert page.count("data:image/png") == page.count('alt="Figure: What is 01_good?"') == 2
     assert "100%|" in page and "  0%|" not in page
     assert "gamma = 0.5" in re.sub("<[^>]+>", "", page)
     assert "What is 01_good?" in page and "torch 2" in page
