@@ -26,7 +26,7 @@ class NotCertified(RuntimeWarning):
     """A point of a path whose duality gap stayed above the tolerance after every repair."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LassoPath:
     """One path, λ descending. Coefficients in raw units: the model is ȳ + (x − x̄) · coef."""
 
@@ -95,8 +95,8 @@ def lasso_path(
     xy = np.asarray(xy, dtype=np.float64)
     if xy.ndim != 1:
         raise ValueError(f"xy has shape {xy.shape}: expected (C,), one target; lasso_paths takes several")
-    system = _System(xx, xy[:, None], np.atleast_1d(yy), n, standardize)
     with one_blas_thread():
+        system = _System(xx, xy[:, None], np.atleast_1d(yy), n, standardize)
         return _paths(system, lambdas, n_lambdas, ratio, backend, tol)[0]
 
 

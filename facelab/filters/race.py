@@ -21,7 +21,7 @@ from facelab import errors
 from facelab.filters.lasso import duality_gap, lasso_path, one_blas_thread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One solver's part: seconds of each run, its worst duality gap (of ½Var(y)), and how it compares with ours."""
 
@@ -33,7 +33,7 @@ class Entry:
     finished: bool  # whether it claims to have converged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Race:
     """What `race` measured: one `Entry` a solver, the reference ("ours") first."""
 
