@@ -102,7 +102,8 @@ def capture(
 def _evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while: batch norm must neither use nor update the statistics of these images."""
     training = [m for m in module.modules() if m.training]
-    module.eval()
+    for m in training:
+        m.training = False
     try:
         yield
     finally:
@@ -170,28 +171,39 @@ class Follow(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        call = getattr(func, "__name__", "")
-        kind = call.strip("_")
-        marked = [] if kind in _LOOK else [t for t in tensors((args, kwargs)) if hasattr(t, self.key)]
+        kind = getattr(func, "__name__", "").strip("_")
+        marked = () if kind in _LOOK else self._marked(args, kwargs)
         if not marked:
             return func(*args, **kwargs)
         if kind in _RESIZE or (kind not in _KEEP and kind not in _BEND):
             for tensor in marked:  # before the call, which may write into its argument
                 self.take_marks(tensor)
-        marks = [(tensor.shape, *getattr(tensor, self.key)) for tensor in marked]
+        marks = [(tensor, tensor.shape[:2], getattr(tensor, self.key)) for tensor in marked]
         out = func(*args, **kwargs)
-        result = next(tensors(out), None)
-        if result is not None and (kind in _KEEP or kind in _BEND):
-            self._pass_on(kind, marked, marks, result)
+        if kind in _KEEP or kind in _BEND:
+            result = out if isinstance(out, Tensor) else next(tensors(out), None)
+            if result is not None:
+                self._pass_on(kind, marks, result)
         return out
 
-    def _pass_on(self, kind, marked, marks, result):
-        same = [m for m in marks if m[0][:2] == result.shape[:2] and len(result.shape) == 4]
-        for tensor, m in zip(marked, marks, strict=True):
-            if m not in same and tensor is not result:  # a crop of the channels, a flattening, a broadcast
+    def _marked(self, args, kwargs) -> list[Tensor]:
+        """The marked tensors of a call. It runs for every call of the network, so it looks at plain ones first."""
+        found = []
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            if isinstance(value, Tensor):
+                if self.key in value.__dict__:
+                    found.append(value)
+            elif isinstance(value, (list, tuple, dict)):
+                found += [t for t in tensors(value) if self.key in t.__dict__]
+        return found
+
+    def _pass_on(self, kind, marks, result):
+        shape, pending, gates = result.shape, frozenset(), frozenset()
+        for tensor, channels, (may_become, bends) in marks:
+            if channels == shape[:2] and len(shape) == 4:
+                pending, gates = may_become | pending, bends | gates
+            elif tensor is not result:  # a crop of the channels, a flattening, a broadcast
                 self.take_marks(tensor)
-        pending = frozenset().union(*(m[1] for m in same))
-        gates = frozenset().union(*(m[2] for m in same))
         if kind in _BEND:
             self._final(result, pending - self.final)
             setattr(result, self.key, (frozenset(), gates | pending))
