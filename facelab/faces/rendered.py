@@ -30,11 +30,12 @@ from tqdm import tqdm
 
 from facelab import cache, devices, tasks
 from facelab.errors import unknown
-from facelab.faces import bust, expressions
+from facelab.faces import bust, expressions, heads
 from facelab.faces.faceset import FaceSet
 from facelab.faces.people import Person
 from facelab.faces.people import people as _people
 from facelab.faces.photo import Shot, photograph
+from facelab.faces.raycast import Scene
 
 PRESETS = {"rendered/pose": {"people": 15, "series": 2}, "rendered/wild": {"people": 800, "per_person": 3}}
 POSES = [(yaw, pitch) for pitch in (-60, -30, -15, 0, 15, 30, 60) for yaw in range(-90, 91, 15)] + [
@@ -279,6 +280,9 @@ def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, p
 def _workers(device: torch.device):
     """Threads that render shards side by side, one per core (rays and torch both leave Python's lock); each computes
     with one thread of its own. What is not begun is dropped when one fails or Ctrl-C comes."""
+    heads.load(str(device))  # the model and the kernel are made ready once, before the threads begin
+    one = torch.eye(3, device=device)
+    Scene(one, torch.tensor([[0, 1, 2]], device=device)).cast(one, one)
     threads = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     pool = ThreadPoolExecutor(1 if device.type == "cuda" else cores)
