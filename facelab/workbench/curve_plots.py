@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from facelab.errors import unknown
 from facelab.workbench import style
 
-NO_KNEE = 0.6  # filters: below one, where the markers of layers without a knee stand
+NO_KNEE = 0.5  # filters: below one, where the markers of layers without a knee stand
 
 
 def characteristic_curve(curve, gamma: float | None = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
@@ -51,7 +51,7 @@ def mark_knee(ax: Axes, curve, gamma: float) -> list[Artist]:
     knee = curve.knee(gamma)
     if knee is None:
         return [ax.annotate("no knee: no gain on unseen people", (0.02, 0.03), xycoords="axes fraction", fontsize=9)]
-    text, drawn = f"knee at γ = {gamma:.3g}: {knee.num}", []
+    text, drawn = f"knee (γ = {gamma:.3g}): {knee.num} filters", []
     if not np.isnan(knee.low):
         text += f" [{knee.low:.0f}, {knee.high:.0f}]"
         drawn += ax.plot((knee.low, knee.high), (knee.rmse,) * 2, color=style.INK, lw=1.4, marker="|", ms=8)
@@ -139,19 +139,19 @@ def knees(curves: Mapping, gamma: float | None = 0.01, *, names: bool = True, ax
     is little room. A layer where a task has no knee shows its marker hollow at the bottom. gamma=None leaves
     the knees out.
     """
-    of_task = next(iter(curves.values()))
-    width = {layer: curve.filters for layer, curve in (of_task if isinstance(of_task, Mapping) else curves).items()}
-    served = len(curves) if isinstance(of_task, Mapping) else 1
-    ax = style.axes(ax, max(5.2, (0.18 + 0.04 * served) * len(width) + 2.6), 3.6)
+    by_task = list(curves.values()) if isinstance(next(iter(curves.values())), Mapping) else [curves]
+    width = {layer: curve.filters for layer, curve in by_task[0].items()}
+    ax = style.axes(ax, max(5.2, (0.18 + 0.04 * len(by_task)) * len(width) + 2.6), 3.6)
+    lacking = any(curve.knee() is None for of_task in by_task for curve in of_task.values())
     ax.set_yscale("log", base=2)
-    ax.set_ylim(NO_KNEE * 0.75, max(width.values()) * 1.5)
-    ax.yaxis.set_major_locator(FixedLocator([4**i for i in range(8)]))
+    ax.set_ylim(NO_KNEE * 0.75 if lacking else 0.9, max(width.values()) * 1.5)
+    ax.yaxis.set_major_locator(FixedLocator(([NO_KNEE] if lacking else []) + [4**i for i in range(8)]))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v >= 1 else "no knee"))
     edges = np.arange(len(width) + 1) - 0.5
     ax.stairs(list(width.values()), edges, baseline=0.1, fill=True, color="#EDEDED", label="all filters")
     _layer_axis(ax, width, names)
-    ax.set_ylabel("filters kept at the knee" + (f", γ = {gamma:g}" if gamma is not None else ""))
+    ax.set_ylabel("filters kept" + (f" (γ = {gamma:g})" if gamma is not None else " (at the knee)"))
     if gamma is not None:
         mark_knees(ax, curves, gamma)
         style.legend(ax, beside="task")
@@ -172,9 +172,6 @@ def mark_knees(ax: Axes, curves: Mapping, gamma: float) -> list[Artist]:
         drawn += ax.plot(x, num, marker, color=tint, ms=5, label=style.words(task))
         none = np.isnan(num)
         drawn += ax.plot(x[none], np.full(none.sum(), NO_KNEE), marker, mfc="white", mec=tint, ms=5)
-    if table["knee"].isna().any():
-        where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center", "fontsize": 8}
-        drawn.append(ax.annotate("no knee", (-0.01, NO_KNEE), **where))
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from facelab import faces as faces_room
 from facelab import tasks
@@ -34,7 +35,7 @@ class HeadExplorer(Explorer):
             "expression": choice("expression", tasks.EXPRESSIONS),
             "intensity": slider("its intensity", 0.0, 1.0, 1.0, step=0.05, unit="0 to 1"),
         }
-        super().__init__(controls, (5.6, 3.2))
+        super().__init__(controls, (6.2, 3.4))
 
     def adapt(self, name):
         if name == "person":  # everyone comes with an age of their own
@@ -48,12 +49,12 @@ class HeadExplorer(Explorer):
 
     def draw(self, figure, **settings):
         face = self.face(**settings)
-        plots.faces(face, ax=figure.add_axes((0.0, 0.07, 0.53, 0.93)))
+        side = round(0.91 * figure.bbox.height)
+        picture = Image.fromarray(face.images[0].transpose(1, 2, 0)).resize((side, side), Image.Resampling.LANCZOS)
+        figure.figimage(np.asarray(picture)[::-1], 4, figure.bbox.height - side, origin="lower")
         who, age = face.labels.iloc[0], settings["age"]
-        lines = [
-            f"{who['gender']}, {who['ethnicity']}, {age} years",
-            f"valence {style.number(who['valence'])}",
-        ]
+        lines = [f"{who['gender']}, {age} years", f"ethnicity: {who['ethnicity']}"]
+        lines.append(f"valence: {style.number(who['valence'])}")
         readings = []
         for name, net in self.nets.items():
             value = float(np.ravel(net.predict(face))[0])

@@ -8,6 +8,7 @@ only shows saved notebooks, or in a terminal it is its static twin: the same pic
 
 import asyncio
 import logging
+import textwrap
 from base64 import b64encode
 from html import escape
 from typing import NamedTuple
@@ -129,11 +130,16 @@ class Explorer:
         return f"{type(self).__name__} ({self._said()}): {self._text or self._error}"
 
     def _said(self) -> str:
-        return " · ".join(
-            f"{c.description} {f'{c.value:.4g}' if isinstance(c.value, float) else c.value}".replace("-", "−")
-            for c in self.controls.values()
-            if not c.disabled
-        )
+        """The settings that count, as a line: "person 3 · yaw −30 degrees"."""
+        said = []
+        for control in self.controls.values():
+            name, _, unit = control.description.rstrip(")").partition(" (")
+            value = control.value
+            if isinstance(value, (int, float)):
+                value = f"{value:.3g}".replace("-", "−")
+            if not control.disabled:
+                said.append(f"{name} {value} {unit if unit.isalpha() else ''}".strip())
+        return " · ".join(said)
 
     def _repr_mimebundle_(self, **options) -> dict:
         self._refresh()
@@ -198,7 +204,8 @@ class Explorer:
         canvas = self._scene.canvas
         canvas.restore_region(self._scene.pixels)
         marks, text = self.mark(**settings)
-        said = canvas.figure.text(0.008, 0.012, self._said(), fontsize=8, color="#666666")
+        lines = textwrap.fill(self._said(), int(15 * self._inches[0]))
+        said = canvas.figure.text(0.008, 0.012, lines, fontsize=8, color="#666666")
         for artist in [*marks, said]:
             artist.draw(canvas.get_renderer())
             artist.remove()

@@ -223,11 +223,12 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
         raise unknown("layer", layer, layers)
     if order not in ("filter", "task"):
         raise unknown("order", order, ("filter", "task"))
-    rows = table[table["layer"] == layer]
+    rows = table[table["layer"] == layer].reset_index(drop=True)
     filters = np.sort(rows["filter"].unique())
     passed = rows[rows["craft"]].assign(strength=rows["rho"].abs())
     passed = passed.sort_values("strength", ascending=False).drop_duplicates(["filter", "task"])
-    first, second = (passed.groupby("filter").nth(i).set_index("filter") for i in (0, 1))
+    first = passed.drop_duplicates("filter").set_index("filter")
+    second = passed[passed["filter"].duplicated()].drop_duplicates("filter").set_index("filter")
     counts = first["task"].value_counts()
     if order == "task":
         place = {task: i for i, task in enumerate(counts.index)}
@@ -237,7 +238,8 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
     wide = 32 if len(filters) >= 256 else 16
     spot = {f: (i % wide, i // wide) for i, f in enumerate(filters)}
     tall = -(-len(filters) // wide)
-    ax = style.axes(ax, 0.235 * wide + 2.2, 0.235 * tall + 0.9)
+    room = max(2.9, 0.2 * len(counts) + 1.5)  # what labels and legend need beside a layer of few filters
+    ax = style.axes(ax, 0.235 * wide + 2.2, max(0.235 * tall + 0.9, room))
 
     def dots(some, **options):
         if len(some):
@@ -248,10 +250,11 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
          label=f"none: {len(filters) - len(first)}")  # fmt: skip
     for task in counts.index:
         own = first[first["task"] == task]
-        dots(own.index, s=20 + 80 * own["strength"] ** 2, color=style.colour(task), lw=0,
+        look = {"facecolors": style.colour(task), "edgecolors": style.inked(task), "lw": 0.6}  # pale ones need an edge
+        dots(own.index, s=20 + 80 * own["strength"] ** 2, **look,
              marker=style.TASK_MARKERS[task], label=f"{style.words(task)}: {len(own)}")  # fmt: skip
     for task, own in second.groupby("task"):
-        dots(own.index, s=135, facecolors="none", edgecolors=style.colour(task), lw=1.3)
+        dots(own.index, s=135, facecolors="none", edgecolors=style.inked(task), lw=1.3)
     ax.set(xlim=(-1, wide), ylim=(tall - 0.3, -0.8), aspect="equal")
     ax.grid(False)
     if order == "filter":
@@ -265,10 +268,8 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
         ax.set_xlabel(f"the {len(filters)} filters of {layer}, by task")
-    named = style.legend(ax, beside="filters by best task\n(size: |ρ|)")
     if len(second):
-        ax.add_artist(named)
-        ring = ax.scatter([], [], s=90, facecolors="none", edgecolors=style.INK, lw=1.2)
-        style.legend(ax, handles=[ring], labels=["ring: the task it\nserves second"], loc="lower left",
-                     bbox_to_anchor=(1.0, 0.0))  # fmt: skip
+        ring = {"facecolors": "none", "edgecolors": style.INK, "lw": 1.2}
+        ax.scatter([], [], s=90, **ring, label="ring: the task it\nserves second")
+    style.legend(ax, beside="filters by best task\n(size: |ρ|)", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

@@ -28,7 +28,7 @@ TASK_COLOURS = {
     "expression": "#009E73",
     "valence": "#E69F00",
     "smile": "#F0E442",
-    "glasses": "#7FE3D4",
+    "glasses": "#A8F0FF",
     "facial_hair": "#5C3A0E",
     "accessories": "#BFEB92",
 }
@@ -158,8 +158,8 @@ def legend(ax: Axes, *, beside: str | None = None, above: bool = False, **option
     beside: right of the axes, under this title; above: over the axes, in two columns. Neither hides a curve.
     """
     if beside is not None:
-        options |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "title": beside, "title_fontsize": 9,
-                    "alignment": "left"}  # fmt: skip
+        options = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "title": beside, "title_fontsize": 9,
+                   "alignment": "left"} | options  # fmt: skip
     if above:
         options |= {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2}
     if ax.get_legend_handles_labels()[0] or "handles" in options:

@@ -5,9 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from facelab.faces.faceset import FaceSet
+from facelab.filters.craft import find_crafts
+from facelab.filters.curves import characteristic_curves
+from facelab.filters.responses import Responses
 from facelab.workbench import runner
 
 PARAMETERS = 'profile: str = "quick"\nseed: int = 0\ngamma: float = 0.01'
@@ -83,3 +89,38 @@ def mixed(tmp_path_factory):
         patch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
         run = runner.run(notebooks, "smoke", "mixed", {"gamma": 0.5}, folder / "runs", tell=told.append)
     return Mixed(run, told)
+
+
+@pytest.fixture(scope="session")
+def seen():
+    """16 people at 9 yaws, alternating genders, and what two layers answer: filter 0 left, 1 right, 2 sideways,
+    3 frontal, 4 gender, the rest noise; the second layer is louder."""
+    rng = np.random.default_rng(0)
+    person, yaw = np.repeat(np.arange(16), 9), np.tile(np.arange(-60.0, 61.0, 15.0), 16)
+    labels = {"identity": [f"p{i}" for i in person], "yaw": yaw, "gender": np.where(person % 2, "male", "female")}
+    labels["expression"] = rng.choice(["neutral", "happy", "sad"], len(yaw))
+    tuned = np.stack([yaw / 60, -yaw / 60, np.abs(yaw) / 60, -np.abs(yaw) / 60, person % 2], 1)
+    layers = {}
+    for name, width in (("conv1", 8), ("conv2", 20)):
+        x = rng.normal(0, 0.2, (len(yaw), width))
+        x[:, :5] += tuned
+        layers[name] = x.astype(np.float32)
+    return Responses("sixteen", layers, pd.DataFrame(labels), person)
+
+
+@pytest.fixture(scope="session")
+def faces(seen):
+    images = np.random.default_rng(0).integers(0, 255, (len(seen), 3, 12, 12)).astype(np.uint8)
+    return FaceSet("sixteen", images, seen.labels, np.zeros((len(seen), 5, 2), np.float32))
+
+
+@pytest.fixture(scope="session")
+def crafts(seen):
+    return {task: find_crafts(seen, task, bootstraps=100, permutations=999) for task in ("yaw", "gender")}
+
+
+@pytest.fixture(scope="session")
+def curves(seen):
+    """Curves of yaw, which both layers carry, and of expression, which none does."""
+    moments = seen.moments(["yaw", "expression"], blocks=8)
+    return characteristic_curves(moments, n_lambdas=30, ratio=1e-3, bootstraps=8, progress=False)

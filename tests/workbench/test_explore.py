@@ -1,0 +1,210 @@
+import asyncio
+import base64
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from facelab.faces.faceset import FaceSet
+from facelab.workbench import explore
+from facelab.workbench.live import Explorer, choice, count, log_slider, slider
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left_open():
+    yield
+    assert plt.get_fignums() == []
+
+
+class Dial(Explorer):
+    """A square as grey as its first control says; fails at 13."""
+
+    drawn: list
+
+    def __init__(self):
+        self.drawn = []
+        controls = {"level": slider("level", 0, 100, 50, unit="percent"), "side": choice("side", ["left", "right"])}
+        super().__init__(controls, (2, 1))
+
+    def draw(self, figure, level, side):
+        if level == 13:
+            raise ValueError("13 <is> unlucky")
+        self.drawn.append(level)
+        figure.patch.set_facecolor((level / 100,) * 3)
+        return f"grey {level}"
+
+
+def test_static_twin_is_the_picture_of_the_settings():
+    dial = Dial()
+    for level in (10, 90):
+        dial.set(level=level)
+        bundle = dial._repr_mimebundle_()
+        png = base64.b64decode(bundle["image/png"])
+        assert png == dial.picture() == dial.image.value
+        assert abs(int(pixels(png)[2, 2, 0]) - level * 2.55) <= 1
+        assert bundle["text/plain"] == f"Dial (level {level} percent · side left): grey {level}"
+        assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == dial.widget.model_id
+        assert f"grey {level}" in dial.status.value
+
+
+def test_moving_a_control_by_hand_redraws():
+    dial = Dial()
+    before = dial.image.value
+    dial.controls["level"].value = 80
+    assert dial.image.value != before and dial.drawn == [50, 80]
+
+
+def test_only_the_latest_of_many_changes_is_drawn():
+    dial = Dial()
+
+    async def drag():
+        for level in range(60, 71):
+            dial.controls["level"].value = level
+        assert dial.drawn == [50]  # nothing is drawn while messages come in
+        await asyncio.sleep(0.2)
+        assert dial.drawn == [50, 70]
+        dial.controls["level"].value = 75
+        assert "grey 75" in dial._repr_mimebundle_()["text/plain"]  # what is shown is never behind the settings
+        await asyncio.sleep(0.1)
+        assert dial.drawn == [50, 70, 75]
+
+    asyncio.run(drag())
+
+
+def test_an_error_is_shown_and_the_old_picture_goes(caplog):
+    dial = Dial()
+    dial.controls["level"].value = 13
+    assert "Cannot draw this" in dial.status.value and "13 &lt;is&gt; unlucky" in dial.status.value
+    assert dial.image.value == b"" and "image/png" not in dial._repr_mimebundle_()
+    assert "could not draw" in caplog.text
+    with pytest.raises(ValueError, match="unlucky"):
+        dial.picture()
+    dial.controls["level"].value = 14
+    assert "grey 14" in dial.status.value and dial.image.value == dial.picture() != b""
+    with pytest.raises(ValueError, match="unlucky"):
+        dial.set(level=13)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"level": 101}, "level 101 is out of range: expected a number from 0 to 100"),
+        ({"level": "high"}, "level 'high' is out of range"),
+        ({"level": True}, "level True is out of range"),
+        ({"levl": 1}, "unknown control 'levl': did you mean 'level'"),
+        ({"side": "lefft"}, "unknown side 'lefft': did you mean 'left'"),
+    ],
+)
+def test_values_out_of_range_are_errors(settings, message):
+    dial = Dial()
+    with pytest.raises(ValueError, match=message):
+        dial.set(**settings)
+    assert dial.settings == {"level": 50, "side": "left"}
+
+
+def test_every_control_is_labelled_alike():
+    made = [slider("a", 0, 1, 0), slider("b", 0.0, 1.0, 0.5, step=0.1), log_slider("c", -2, 0, 0.1),
+            choice("d", "xy"), count("e", 0, 3, 1)]  # fmt: skip
+    assert [control.description for control in made] == list("abcde")
+    assert {(c.layout.width, c.style.description_width) for c in made} == {("26em", "11em")}
+
+
+def test_curve_explorer_moves_only_the_knee(curves):
+    explorer = explore.CurveExplorer(curves)
+    first, scene = explorer.picture(), explorer._scene
+    assert explorer.set(gamma=0.3).picture() != first and explorer._scene is scene
+    assert explorer.set(gamma=0.01).picture() == first  # nothing of the knee in between is left over
+    best = curves["yaw"][curves["yaw"].best_layer]
+    assert f"{best.layer}: {best.knee(0.01).num} of {best.filters}." in repr(explorer)
+    kept = sum(len(filters) for filters in curves["yaw"].knees(0.01).values())
+    assert f"keeps {kept} of 28 filters ({100 * kept / 28:.1f} %) on 2 of 2 layers" in repr(explorer)
+    explorer.set(task="expression")
+    assert explorer._scene is not scene and "no knee" in repr(explorer)
+    with pytest.raises(ValueError, match=r"gamma 0\.9 is out of range"):
+        explorer.set(gamma=0.9)
+
+
+def test_filter_explorer_finds_the_planted_filters(seen, faces, crafts):
+    explorer = explore.FilterExplorer(seen, crafts, faces)
+    pictures = set()
+    for kind, filter in (("left", 0), ("right", 1), ("sideways", 2), ("frontal", 3)):
+        pictures.add(explorer.set(show=f"best {kind}").picture())
+        assert f"filter {filter} · ρ = 0." in repr(explorer)
+    assert len(pictures) == 4
+    explorer.set(task="gender", layer="conv2")
+    assert "conv2 · filter 4" in repr(explorer) and explorer.settings["show"] == "best male"
+
+
+def test_filter_explorer_by_number_goes_on_from_what_is_shown(seen, crafts):
+    explorer = explore.FilterExplorer(seen, crafts["yaw"])
+    explorer.set(show="best frontal")
+    assert explorer.controls["filter"].disabled and not explorer.controls["rank"].disabled
+    layer = explorer.row["layer"]
+    explorer.set(show="by number")
+    assert (explorer.settings["layer"], explorer.settings["filter"]) == (layer, 3)
+    assert not explorer.controls["filter"].disabled and explorer.controls["rank"].disabled
+    explorer.set(layer="conv1", filter=7)
+    assert "did not pass" in repr(explorer)
+    with pytest.raises(ValueError, match="filter 8 is out of range: expected a number from 0 to 7"):
+        explorer.set(filter=8)
+
+
+def test_filter_explorer_shows_the_faces_with_the_highest_and_lowest_response(seen, faces, crafts, monkeypatch):
+    shown = []
+    monkeypatch.setattr(explore.plots, "faces", lambda faces, rows, *a, **k: shown.append(list(rows)))
+    explore.FilterExplorer(seen, crafts["yaw"], faces).set(show="best left", layer="conv1")
+    order = np.argsort(seen["conv1"][:, 0])
+    assert shown[-2:] == [list(order[::-1][:5]), list(order[:5])]
+    with pytest.raises(ValueError, match="10 faces for responses to 144"):
+        explore.FilterExplorer(seen, crafts, faces[:10])
+
+
+@pytest.fixture
+def renderer(monkeypatch):
+    """A stand-in that paints the settings as bands, so that no head model is needed."""
+    asked = []
+
+    def sweep(who, task, values, *, size, device, **look):
+        asked.append({"person": who, task: values[0], **look})
+        band = np.zeros((1, 3, size, size), np.uint8)
+        band[..., : size // 2] = np.uint8(128 + look["yaw"])
+        band[..., size // 2 :] = np.uint8(values[0])
+        row = {"gender": "male", "ethnicity": "asian", "valence": -0.4}
+        return FaceSet("sweep", band, pd.DataFrame([row]), np.zeros((1, 5, 2), np.float32))
+
+    monkeypatch.setattr(explore.faces_room, "sweep", sweep)
+    return asked
+
+
+def test_head_explorer_asks_for_what_its_controls_say(renderer):
+    class Reader:
+        def predict(self, faces):
+            return np.array([33.3])
+
+    explorer = explore.HeadExplorer(4, size=32, nets={"age": Reader()})
+    before = explorer.picture()
+    explorer.set(yaw=-30, pitch=10, expression="sad", intensity=0.5, age=71)
+    assert explorer.picture() != before
+    asked = {k: v for k, v in renderer[-1].items() if k != "person"}
+    assert asked == {"age": 71, "yaw": -30.0, "pitch": 10.0, "expression": "sad", "intensity": 0.5}
+    assert renderer[-1]["person"].seed == 4
+    assert "valence: −0.40" in repr(explorer) and "networks read age 33 years" in repr(explorer)
+    assert "yaw −30 degrees" in repr(explorer)
+
+
+def test_head_explorer_gives_everyone_an_age_of_their_own(renderer):
+    explorer = explore.HeadExplorer(0, size=32)
+    drawn = len(renderer)
+    explorer.set(person=9)
+    assert explorer.settings["age"] == round(explore.faces_room.person(9).age) and len(renderer) == drawn + 1
+    with pytest.raises(ValueError, match="yaw 120 is out of range: expected a number from -90 to 90"):
+        explorer.set(yaw=120)
+    with pytest.raises(ValueError, match="seed 999 is out of range"):
+        explore.HeadExplorer(999)
