@@ -3,7 +3,9 @@
 import numpy as np
 from scipy import linalg
 
-SINGULAR = 1e-13  # of a column's variance: with less of it left, the column is collinear with the model
+# A column with less than this share of its variance left is collinear with the model. Which share is rounding depends
+# on how the moments came about: where the first leaves a gap, the next is tried.
+SINGULAR = (1e-13, 1e-10, 1e-8, 1e-15)
 
 
 def repair(gram, c, lambdas, coef, gap, bad, tol, certify) -> None:
@@ -18,13 +20,14 @@ def repair(gram, c, lambdas, coef, gap, bad, tol, certify) -> None:
         ]
         starts.append(np.zeros_like(c))
         start = min(starts, key=lambda beta: _objective(gram, c, lambdas[k], beta))
-        beta, used = active_set(gram, c, lambdas[k], start, rounds)
-        rounds -= used
-        new = certify(gram, c, lambdas[k : k + 1], beta[None])[0]
-        if not gap[k] <= new:  # so written that it holds where the old gap is NaN
-            coef[k], gap[k] = beta, new
-        if rounds <= 0:
-            break
+        for singular in SINGULAR:
+            beta, used = active_set(gram, c, lambdas[k], start, rounds, singular)
+            rounds -= used
+            new = certify(gram, c, lambdas[k : k + 1], beta[None])[0]
+            if not gap[k] <= new:  # so written that it holds where the old gap is NaN
+                coef[k], gap[k] = beta, new
+            if gap[k] <= tol or rounds <= 0:
+                break
     lost = ~np.isfinite(coef).all(axis=1)
     coef[lost] = 0.0
     gap[lost] = certify(gram, c, lambdas[lost], coef[lost])
@@ -35,7 +38,7 @@ def _objective(gram, c, lam, beta) -> float:
     return float(beta @ (0.5 * (gram @ beta) - c) + lam * np.abs(beta).sum())
 
 
-def active_set(gram, c, lam, beta, rounds):
+def active_set(gram, c, lam, beta, rounds, singular=SINGULAR[0]):
     """The optimum at one λ from any `beta` (C,), and the rounds it took: feature-sign search (Lee et al. 2006).
 
     Solve for the filters in the model with their signs held; where a sign would flip, stop at the first zero on the
@@ -49,12 +52,12 @@ def active_set(gram, c, lam, beta, rounds):
         r = c - gram @ beta
         inside = np.flatnonzero(sign)
         if len(inside):
-            move = _solve(gram[np.ix_(inside, inside)], r[inside] - lam * sign[inside])
+            move = _solve(gram[np.ix_(inside, inside)], r[inside] - lam * sign[inside], singular)
             if move is None:  # singular
                 sign_new = sign[new] if new is not None else 0.0
                 gone = new if new is not None else inside[np.argmin(np.abs(beta[inside]))]
                 sign[gone] = 0.0
-                if new is None or not _exchange(gram, beta, sign, new, sign_new):
+                if new is None or not _exchange(gram, beta, sign, new, sign_new, singular):
                     beta[gone] = 0.0
                     barred[gone] = True
                 new = None
@@ -79,10 +82,10 @@ def active_set(gram, c, lam, beta, rounds):
     return beta, rounds
 
 
-def _exchange(gram, beta, sign, new, sign_new) -> bool:
+def _exchange(gram, beta, sign, new, sign_new, singular) -> bool:
     """Let `new`, collinear with the model, grow at no change of the fit until a filter in the model reaches 0."""
     inside = np.flatnonzero(sign)
-    along = _solve(gram[np.ix_(inside, inside)], -sign_new * gram[inside, new]) if len(inside) else None
+    along = _solve(gram[np.ix_(inside, inside)], -sign_new * gram[inside, new], singular) if len(inside) else None
     if along is None:
         return False
     step = np.full(len(inside), np.inf)
@@ -96,13 +99,13 @@ def _exchange(gram, beta, sign, new, sign_new) -> bool:
     return True
 
 
-def _solve(gram, right):
+def _solve(gram, right, singular):
     """gram⁻¹ right by Cholesky with one step of refinement, or None where gram is singular."""
     try:
         factor = linalg.cho_factor(gram, lower=True, check_finite=False)
     except linalg.LinAlgError:
         return None
-    if (np.diagonal(factor[0]) ** 2 < SINGULAR * gram.diagonal()).any():
+    if (np.diagonal(factor[0]) ** 2 < singular * gram.diagonal()).any():
         return None
     x = linalg.cho_solve(factor, right, check_finite=False)
     return x + linalg.cho_solve(factor, right - gram @ x, check_finite=False)

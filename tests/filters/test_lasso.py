@@ -371,7 +371,7 @@ def test_a_wrong_walk_is_noticed_and_repaired(monkeypatch, backend, damage):
 def test_what_cannot_be_repaired_is_said_aloud(monkeypatch):
     x, y = responses(4)
     monkeypatch.setattr(lasso, "_backend", lambda name: (lambda g, c, lams, *_: (np.zeros((len(lams), len(c))), 0), 8))
-    monkeypatch.setattr(lasso._repair, "active_set", lambda gram, c, lam, beta, rounds: (beta, 1))
+    monkeypatch.setattr(lasso._repair, "active_set", lambda gram, c, lam, beta, rounds, singular: (beta, 1))
     with pytest.warns(NotCertified, match="stay above the duality gap 1e-09"):
         path = lasso_path(*moments(x, y), n_lambdas=10)
     assert not path.certified
