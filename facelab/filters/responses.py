@@ -301,7 +301,8 @@ def _add_up(stream, rows: Rows, about: dict, folder: Path | None) -> Moments:
             log.warning("%s; measuring from the start", error)
     for chunk, x in stream.chunks(rows.used, done):
         if moments is None:
-            moments = Moments.zeros(rows, {layer: v.shape[1] for layer, v in x.items()}, _about(about))
+            # Named one by one: a file gives its tensors in an order of its own.
+            moments = Moments.zeros(rows, {layer: x[layer].shape[1] for layer in about["layers"]}, _about(about))
         moments.add(rows, chunk, x)
         if folder is not None and moments.n.sum() < len(rows.used):
             moments.save(folder)

@@ -1,6 +1,7 @@
 """Response tables and measured moments: what they hold, what the cache does, what is refused."""
 
 import errno
+from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
@@ -115,7 +116,19 @@ def same(a: Moments, b: Moments):
 
 def identical(a: Moments, b: Moments):
     mine, theirs = a._arrays(), b._arrays()
+    assert a.layers == b.layers
     assert mine.keys() == theirs.keys() and all(np.array_equal(mine[k], theirs[k]) for k in mine)
+
+
+def test_layers_keep_the_order_of_the_network(folder):
+    torch.manual_seed(0)
+    parts = {"z": nn.Conv2d(3, 2, 3), "r": nn.ReLU(), "b": nn.Conv2d(2, 3, 3), "a": nn.Conv2d(3, 4, 3)}
+    net = nets.wrap(nn.Sequential(OrderedDict(parts)), size=12)
+    order = ["z", "b", "a"]
+    for _ in range(2):  # measured, then read
+        assert list(fl.responses(net, NOISE, **QUIET).layers) == order
+        assert list(fl.measure(net, NOISE, "yaw", **QUIET).layers) == order
+        assert list(fl.measure(net, NOISE, "age", layers=["a", "z"], **QUIET).layers) == ["a", "z"]
 
 
 def test_a_second_call_reads_the_cache(net, passes):
