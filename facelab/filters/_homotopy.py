@@ -1,20 +1,16 @@
 """The walk along the LASSO path: piecewise linear in λ, one principal pivot of the Gram matrix per event.
 
-With A the filters in the model and s their signs, the optimum at λ is β_A = G_AA⁻¹ (c_A − λ s_A). The
-walk keeps
+With A the filters in the model and s their signs, the optimum at λ is β_A = G_AA⁻¹ (c_A − λ s_A). The walk keeps
 
     S, the Gram matrix swept on A:   S_AA = −G_AA⁻¹   S_AI = G_AA⁻¹ G_AI   S_II = G_II − G_IA G_AA⁻¹ G_AI
-    b, g, the same sweep of c and s: β_A(λ) = b_A − λ g_A and, outside A, the correlations r_I(λ) = b_I −
-    λ g_I
+    b, g, the same sweep of c and s: β_A(λ) = b_A − λ g_A; outside A the correlations r_I(λ) = b_I − λ g_I
 
-so every coefficient between two events is read off exactly. Going down in λ, the next event is a *join*
-(some |r_i| reaches λ) or a *drop* (some β_i reaches 0); either is one symmetric pivot, its own inverse up
-to a sign.
+so every coefficient between two events is read off exactly. Going down in λ, the next event is a *join* (some |r_i|
+reaches λ) or a *drop* (some β_i reaches 0); either is one symmetric pivot, its own inverse up to a sign.
 
-A pivot is a rank-one update of S, and updating S at once is bound by memory. So pivots wait: only the
-pivot column is brought up to date, and a block of waiting pivots is applied together. `walk` is one
-source for both backends: plain, its five steps below are numpy and BLAS; compiled, numba replaces them by
-loops over one triangle (`compiled`).
+A pivot is a rank-one update of S, and many of those are bound by memory. So pivots wait: only the pivot column is
+brought up to date, and a block of waiting pivots is applied together. `walk` is one source for both backends: plain,
+its five steps below are numpy and BLAS; compiled, numba replaces them by loops over one triangle (`compiled`).
 """
 
 import logging
@@ -27,10 +23,8 @@ from facelab import cache as cache_folder
 
 log = logging.getLogger(__name__)
 
-BLOCKS = {
-    "numba": 8,
-    "numpy": 32,
-}  # pivots that wait before S is updated; the compiled loop is unrolled for eight
+# How many pivots wait before S is updated. The compiled loop is unrolled for eight.
+BLOCKS = {"numba": 8, "numpy": 32}
 PIVOT = 1e-11  # a column with less than this share of its variance left outside A counts as collinear with A
 TIE = 1e-12  # steps that differ by less than this share of λ are one event: the lowest index goes first
 RATE = 1e-12  # a slack that shrinks slower than this never closes (duplicates ride along at slack 0)

@@ -173,7 +173,7 @@ class _System:
         self.size, self.n = len(xx), float(n)
 
         variance = np.diagonal(xx) / n
-        largest = variance.max()
+        largest = max(variance.max(), 0.0)
         self.live = np.flatnonzero(variance > max(DEAD * largest, np.finfo(float).tiny))
         if len(self.live) < self.size:
             xx, xy = xx[np.ix_(self.live, self.live)], xy[self.live]
@@ -200,7 +200,7 @@ class _System:
             share = deviation / self.unit
             gram *= share * share[:, None]
             c *= share[:, None]
-        # One common unit must not change what λ means.
+        # What λ is multiplied by when that unit is taken out.
         self.penalty = 1.0 if standardize else float(np.sqrt(largest)) or 1.0
         self.gram, self.c = np.ascontiguousarray(gram), c
         self.top = np.abs(c).max(axis=0, initial=0.0) * self.penalty

@@ -280,9 +280,11 @@ def test_constant_labels_give_an_empty_certified_path():
 
 
 def test_all_columns_dead():
-    path = lasso_path(np.zeros((3, 3)), np.zeros(3), 5.0, 10)
-    assert not path.coef.any()
-    assert path.certified
+    for xx in (np.zeros((3, 3)), -1e-15 * np.eye(3)):
+        for standardize in (True, False):
+            path = lasso_path(xx, np.zeros(3), 5.0, 10, standardize=standardize)
+            assert not path.coef.any()
+            assert path.certified
 
 
 def test_one_lambda():
