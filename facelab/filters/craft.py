@@ -78,11 +78,11 @@ class Crafts:
         """Layer → its CRAFTs' filter indices, for layers that have any."""
         return self.strongest()
 
-    def strongest(self, per_layer: int | None = None, kind: str | None = None) -> dict[str, np.ndarray]:
-        """Layer → filter indices (sorted) of its CRAFTs, at most `per_layer` of them (by ρ), of one kind or
-        of any."""
+    def strongest(self, per_layer: int | None = None, *kinds: str) -> dict[str, np.ndarray]:
+        """Layer → filter indices (sorted) of its CRAFTs, at most `per_layer` of them (by ρ), of some kinds or of any:
+        `crafts.strongest(20, "left", "right")`. ValueError for a kind that no filter has."""
         rows = self.table(crafts_only=True)
-        rows = rows if kind is None else rows[rows["kind"] == self._kind(kind)]
+        rows = rows[rows["kind"].isin([self._kind(kind) for kind in kinds])] if kinds else rows
         rows = rows.drop_duplicates(["layer", "filter"])
         rows = rows.groupby("layer", sort=False).head(per_layer or len(rows))
         order = self.tests["layer"].drop_duplicates()
@@ -258,10 +258,7 @@ def _test(table, y, alpha, floor, permutations, bootstraps, seed, only_passing=F
 
     read = clustered.flip_evidence if table.varies else clustered.exchange_evidence
     signals = range(y.shape[1])
-    p = [
-        clustered.p_values(lambda s=s: (read(block, s) for block in seen()), permutations, seed)
-        for s in signals
-    ]
+    p = [clustered.p_values(lambda s=s: (read(block, s) for block in seen()), permutations, seed) for s in signals]
     q = false_discovery_control(np.ravel(p)).reshape(rho.shape)
 
     need = (q <= alpha).any(0) if only_passing else np.ones(q.shape[1], bool)
@@ -278,9 +275,7 @@ def _test(table, y, alpha, floor, permutations, bootstraps, seed, only_passing=F
         start += len(block.dead)
 
     sign = np.where(rho < 0, -1.0, 1.0)
-    bounds = np.where(
-        sign > 0, limits, -limits[[1, 0, 3, 2]]
-    )  # of sign · ρ: low, high, within low, within high
+    bounds = np.where(sign > 0, limits, -limits[[1, 0, 3, 2]])  # of sign · ρ: low, high, within low, within high
     if not table.varies:
         within = np.full(rho.shape, np.nan)
     replicated = sign * held_out >= floor

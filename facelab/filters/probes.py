@@ -154,7 +154,7 @@ def ridge(system: System, alpha: float) -> Linear:
 
 def _coefficients(system: System, alphas) -> np.ndarray:
     """(A, C, T) for all α at once: one eigendecomposition serves them all."""
-    spread = np.sqrt(np.diagonal(system.xx) / system.n)
+    spread = np.sqrt(np.maximum(np.diagonal(system.xx), 0) / system.n)  # rounding may leave −1e-17 of a dead filter
     live = spread > DEAD * np.abs(system.mean_x)
     scale = spread[live]
     values, vectors = np.linalg.eigh(system.xx[np.ix_(live, live)] / np.outer(scale, scale) / system.n)

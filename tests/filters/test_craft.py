@@ -170,9 +170,7 @@ def test_missing_labels_are_left_out_and_layers_chosen():
     hole = responses.labels.assign(yaw=responses.labels["yaw"].where(np.arange(600) % 3 > 0))
     crafts = find_crafts(table(responses.layers, hole), "yaw", layers=["a"], **FAST)
     keep = hole["yaw"].notna().to_numpy()
-    same = find_crafts(
-        table({"a": responses.layers["a"][keep]}, hole[keep].reset_index(drop=True)), "yaw", **FAST
-    )
+    same = find_crafts(table({"a": responses.layers["a"][keep]}, hole[keep].reset_index(drop=True)), "yaw", **FAST)
     pd.testing.assert_frame_equal(crafts.tests, same.tests)
 
 
@@ -187,7 +185,8 @@ def test_same_seed_same_answer_and_blocks_do_not_matter(monkeypatch):
 def test_strongest_and_best():
     crafts = find_crafts(posed(), "yaw", **FAST)
     assert len(crafts.strongest(per_layer=2)["a"]) == 2
-    assert crafts.strongest(kind="frontal")["a"].tolist() == [3]
+    assert crafts.strongest(None, "frontal")["a"].tolist() == [3]
+    assert crafts.strongest(None, "left", "right")["a"].tolist() == [0, 1]
     assert crafts.best()["rho"] == crafts.tests["rho"].max()
     with pytest.raises(ValueError, match="unknown yaw kind 'lefft': did you mean 'left'"):
         crafts.best("lefft")
