@@ -33,7 +33,7 @@ class HeadExplorer(Explorer):
             "pitch": slider("pitch", -60, 60, 0, step=5, unit="degrees"),
             "age": slider("age", 5, 85, round(faces_room.person(seed).age), unit="years"),
             "expression": choice("expression", tasks.EXPRESSIONS),
-            "intensity": slider("its intensity", 0.0, 1.0, 1.0, step=0.05, unit="0 to 1"),
+            "intensity": slider("intensity", 0.0, 1.0, 1.0, step=0.05, unit="0 to 1"),
         }
         super().__init__(controls, (6.2, 3.4))
 

@@ -52,7 +52,7 @@ def count(name: str, low: int, high: int, value: int) -> widgets.Widget:
 
 def _labelled(name: str, unit: str = "") -> dict:
     text = f"{name} ({unit})" if unit else name
-    return {"description": text, "style": {"description_width": "11em"}, "layout": {"width": "26em"}}
+    return {"description": text, "style": {"description_width": "10em"}, "layout": {"width": "27em"}}
 
 
 class Explorer:
@@ -79,7 +79,7 @@ class Explorer:
         self.status = widgets.HTML()
         for name, control in controls.items():
             control.observe(lambda change, name=name: self._changed(name), names="value")
-        side = widgets.VBox(list(controls.values()), layout={"min_width": "27em"})
+        side = widgets.VBox(list(controls.values()), layout={"min_width": "28em"})
         flow = {"flex_flow": "row wrap", "align_items": "flex-start"}
         top = widgets.HBox([side, self.image], layout=flow)
         self.widget = widgets.VBox([top, self.status])

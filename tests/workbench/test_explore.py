@@ -113,7 +113,7 @@ def test_every_control_is_labelled_alike():
     made = [slider("a", 0, 1, 0), slider("b", 0.0, 1.0, 0.5, step=0.1), log_slider("c", -2, 0, 0.1),
             choice("d", "xy"), count("e", 0, 3, 1)]  # fmt: skip
     assert [control.description for control in made] == list("abcde")
-    assert {(c.layout.width, c.style.description_width) for c in made} == {("26em", "11em")}
+    assert {(c.layout.width, c.style.description_width) for c in made} == {("27em", "10em")}
 
 
 def test_curve_explorer_moves_only_the_knee(curves):
