@@ -1,7 +1,7 @@
 """The exact path beside scikit-learn: a table on the screen, and reports/reference/benchmarks/lasso.json.
 
     python tests/benchmarks/bench_lasso.py                   # C = 64 … 512 without the tight runs: two minutes
-    python tests/benchmarks/bench_lasso.py --tight           # with scikit-learn at tol = 1e-6: at C = 512 a quarter of an hour and more
+    python tests/benchmarks/bench_lasso.py --tight           # with scikit-learn at tol = 1e-6: many minutes at C = 512
     python tests/benchmarks/bench_lasso.py --moments FOLDER  # also on saved moments of a real network
 
 Goals at C = 512, ratios of medians: sklearn ≥ 100, sklearn_tight ≥ 1,000, lars ≥ 20; our gap ≤ 1e-9.
