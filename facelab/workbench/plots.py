@@ -261,8 +261,8 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
         ax.set_xticks(range(0, wide, 8))
         lines = range(0, tall, max(1, tall // 8))
         ax.set_yticks(lines, [wide * i for i in lines])
-        ax.set_ylabel(f"filter of {layer} (number = row + column)")
-        ax.set_xlabel("column")
+        ax.set_ylabel("row")
+        ax.set_xlabel(f"column (filter of {layer} = row + column)")
     else:
         ax.set_xticks([])
         ax.set_yticks([])

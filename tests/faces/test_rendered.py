@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -205,3 +207,9 @@ def test_contact_sheet(wild):
     assert (np.asarray(sheet)[:48, :48].transpose(2, 0, 1) == wild.images[0]).all()
     with pytest.raises(ValueError, match="0 columns"):
         contact_sheet(wild, 0)
+
+
+def test_speed_is_pictures_a_second():
+    began = time.perf_counter()
+    rate = rendered.speed(people=1, size=32)
+    assert rate >= 2 * 93 / (time.perf_counter() - began)

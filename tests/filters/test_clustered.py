@@ -35,9 +35,7 @@ def test_a_bootstrap_draw_is_the_correlation_of_the_drawn_people():
     total, weights = clustered.sums(x, y, who), clustered.draws(6, 20, 0)
     for b, rho in enumerate(total.rho(weights.astype(float))):
         rows = np.concatenate([np.flatnonzero(who == i) for i in range(6) for _ in range(weights[b, i])])
-        assert rho[0] == pytest.approx(
-            [np.corrcoef(x[rows, c], y[rows, 0])[0, 1] for c in range(3)], abs=1e-9
-        )
+        assert rho[0] == pytest.approx([np.corrcoef(x[rows, c], y[rows, 0])[0, 1] for c in range(3)], abs=1e-9)
 
 
 def test_units_and_offsets_do_not_matter():
@@ -100,9 +98,7 @@ def test_blocks_of_filters_share_one_null():
 
 
 @pytest.mark.parametrize("k", [8, 12, 60])  # all patterns of signs, or some
-@pytest.mark.parametrize(
-    "spread", [0.0, 0.5]
-)  # nobody's filter follows the label; everybody's does, either way
+@pytest.mark.parametrize("spread", [0.0, 0.5])  # nobody's filter follows the label; everybody's does, either way
 def test_flip_p_values_are_calibrated(k, spread):
     p = [
         p_values(clustered.flip_evidence, clustered.sums(*people(k, 6, 300, s, spread=spread)), 200, s)
@@ -119,9 +115,7 @@ def test_unequal_people_do_not_break_the_calibration():
         rng = np.random.default_rng(seed)
         who = np.repeat(np.arange(14), rng.integers(2, 30, 14))
         x = rng.exponential(size=(len(who), 200)) * np.exp(rng.normal(size=(14, 200)))[who]
-        p.append(
-            p_values(clustered.flip_evidence, clustered.sums(x, rng.normal(size=(len(who), 1)), who), 200)
-        )
+        p.append(p_values(clustered.flip_evidence, clustered.sums(x, rng.normal(size=(len(who), 1)), who), 200))
     for level in (0.001, 0.01, 0.05, 0.2):
         assert np.mean(np.array(p) <= level) == pytest.approx(level, rel=0.25, abs=0.001)
 
@@ -133,9 +127,7 @@ def test_exchange_p_values_are_calibrated_where_a_test_over_images_is_not():
         ours.append(p_values(clustered.exchange_evidence, clustered.sums(x, y, who), 100, seed))
         naive.append([stats.pearsonr(column, y[:, 0])[1] for column in x.T[:2]])
     for level in (0.01, 0.05, 0.2, 0.5):
-        assert np.mean(np.array(ours) <= level) == pytest.approx(
-            level, abs=4.5 * np.sqrt(level / np.size(ours))
-        )
+        assert np.mean(np.array(ours) <= level) == pytest.approx(level, abs=4.5 * np.sqrt(level / np.size(ours)))
     assert (np.array(naive) <= 0.05).mean() > 0.3
 
 
