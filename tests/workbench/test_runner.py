@@ -173,13 +173,19 @@ def test_ctrl_c_keeps_what_finished_and_leaves_no_kernel(notebook, tmp_path):
         str(done),
         str(notebook("02_b", sleeps)),
     ]
-    process = subprocess.Popen([*command, "--profile=smoke", f"--out={tmp_path / 'runs'}"], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "--profile=smoke", f"--out={tmp_path / 'runs'}"],
+        stderr=subprocess.PIPE,
+        # a test run put into the background by a shell ignores SIGINT, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         _wait(lambda: started.exists() and started.read_text(), 120)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 1
     assert said.strip().endswith(b"Aborted!")
     folder = tmp_path / "runs" / "default"
