@@ -4,7 +4,7 @@ For every layer and task: 100 exact LASSO models, the number of filters each kee
 was not fitted to, and the knee: the fewest filters whose error is within a share γ of the best.
 
 Everything is computed from moments. The training moments of a cross-validation fold are the total minus the fold's,
-the held-out error is a quadratic form in the fold's own moments, and a bootstrap over people re-weights the moments
+the held-out error is a quadratic form in the fold's own moments, and half-samples of the people re-weight the moments
 of identity blocks: no second pass over the images.
 """
 
@@ -28,8 +28,9 @@ class Knee:
     """The fewest filters within γ of the best error (ETL Eq. 4).
 
     num, index, lam: filters kept, the position on the path, its λ. rmse: held-out error there.
-    low, high: 95 % bootstrap interval of num (NaN without bootstraps).
-    filters: indices kept, fitted to all data; frequency: (C,) share of bootstraps that keep each filter at this λ.
+    low, high: 95 % interval of num over half-samples of the people (NaN without any).
+    filters: indices kept, fitted to all data; frequency: (C,) share of half-samples that keep each filter at this λ
+    (NaN without any).
     """
 
     num: int
@@ -44,13 +45,13 @@ class Knee:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One layer, one task. k values of λ, C filters, T targets (classes), F folds, B bootstraps.
+    """One layer, one task. k values of λ, C filters, T targets (classes), F folds, B half-samples of the people.
 
     lambdas (k,) descending; num (k,) filters kept, fitted to all data (union over classes); rmse (k,) on held-out
-    people, pooled over folds and classes; rmse_folds (k, F); rmse_train (k,); gap: worst duality gap of every path
-    behind the curve, in units of ½ Var(y); coef (k, C, T), intercept (k, T), raw units;
-    boot_num, boot_rmse (B, k): the same from people drawn again, tested on those not drawn;
-    boot_kept (k, C): bootstraps that keep the filter.
+    people, pooled over folds and classes; rmse_folds (k, F); rmse_train (k,); null_rmse, null_folds (F,): the held-out
+    error of predicting the training people's mean; gap: worst duality gap of every path behind the curve, in units of
+    ½ Var(y); coef (k, C, T), intercept (k, T), raw units; half_num, half_rmse (B, k), half_null (B,): the same fitted
+    to half of the people and tested on the other half; half_kept (k, C): half-samples that keep the filter.
     """
 
     task: str
@@ -60,22 +61,20 @@ class Curve:
     rmse: np.ndarray
     rmse_folds: np.ndarray
     rmse_train: np.ndarray
+    null_rmse: float
+    null_folds: np.ndarray
     gap: float
     coef: np.ndarray
     intercept: np.ndarray
-    boot_num: np.ndarray
-    boot_rmse: np.ndarray
-    boot_kept: np.ndarray
+    half_num: np.ndarray
+    half_rmse: np.ndarray
+    half_null: np.ndarray
+    half_kept: np.ndarray
 
     @property
     def filters(self) -> int:
         """C, the width of the layer."""
         return self.coef.shape[1]
-
-    @property
-    def null_rmse(self) -> float:
-        """The held-out error of predicting the mean: the curve's left end, where no filter is kept."""
-        return float(self.rmse[0])
 
     @cached_property
     def best(self) -> int:
@@ -90,10 +89,10 @@ class Curve:
     @cached_property
     def gain_low(self) -> float:
         """Lower 95 % bound of what the best λ gains over predicting the mean, in units of the task: from the
-        bootstraps, or, without them, from the spread over folds (Student's t)."""
-        if len(self.boot_rmse):
-            return float(np.quantile(self.boot_rmse[:, 0] - self.boot_rmse[:, self.best], 0.025))
-        gains = self.rmse_folds[0] - self.rmse_folds[self.best]
+        half-samples, or, without them, from the spread over folds (Student's t)."""
+        if len(self.half_rmse):
+            return float(np.quantile(self.half_null - self.half_rmse[:, self.best], 0.025))
+        gains = self.null_folds - self.rmse_folds[self.best]
         if len(gains) < 2:
             return float(gains.mean())
         return float(gains.mean() - stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains))
@@ -105,22 +104,28 @@ class Curve:
         γ = 0, which the strict "<" can never satisfy, means the unpruned layer, as in the papers. A higher γ keeps
         fewer filters: ETL §3.3 says the opposite of its own Eq. 4 and Fig. 6.
 
-        Departs from the paper by taking RMSE on held-out people, and max(r) as the error of the empty model: a
+        The interval: fitted to half of the people the knee is log-normal-ish around its own mean; that spread, put
+        around log num, gives low and high (half-sampling has the variance of the bootstrap, without its repeated
+        rows, which let more filters in).
+
+        Departs from the paper by taking RMSE on held-out people, and max(r) as the error of predicting the mean: a
         dense end that overfits must not widen the tolerance.
         """
         if not 0 <= gamma < 1:
             raise ValueError(f"gamma {gamma!r} is out of range: expected 0 ≤ gamma < 1")
-        if self.best == 0 or self.gain_low <= 0:
+        if self.num[self.best] == 0 or self.gain_low <= 0:
             return None
         if gamma == 0:
             everything = np.arange(self.filters)
             return Knee(self.filters, len(self.lambdas) - 1, 0.0, float(self.rmse[-1]), self.filters, self.filters,
                         everything, np.ones(self.filters))  # fmt: skip
-        index = _knee_index(self.num, self.rmse, gamma)
-        low, high = np.nan, np.nan
-        if len(self.boot_num):
-            nums = [n[_knee_index(n, r, gamma)] for n, r in zip(self.boot_num, self.boot_rmse, strict=True)]
-            low, high = np.quantile(nums, (0.025, 0.975))
+        index = _knee_index(self.num, self.rmse, self.null_rmse, gamma)
+        low = high = np.nan
+        if len(self.half_num):
+            halves = zip(self.half_num, self.half_rmse, self.half_null, strict=True)
+            logs = np.log([max(num[_knee_index(num, rmse, null, gamma)], 1) for num, rmse, null in halves])
+            low, high = self.num[index] * np.exp(np.quantile(logs - logs.mean(), (0.025, 0.975)))
+            high = min(high, self.filters)
         return Knee(
             num=int(self.num[index]),
             index=index,
@@ -129,7 +134,9 @@ class Curve:
             low=float(low),
             high=float(high),
             filters=np.flatnonzero((self.coef[index] != 0).any(1)),
-            frequency=self.boot_kept[index] / max(len(self.boot_num), 1),
+            frequency=self.half_kept[index] / len(self.half_num)
+            if len(self.half_num)
+            else self.half_kept[index] * np.nan,
         )
 
     def table(self) -> pd.DataFrame:
@@ -140,9 +147,9 @@ class Curve:
         )
 
 
-def _knee_index(num: np.ndarray, rmse: np.ndarray, gamma: float) -> int:
+def _knee_index(num: np.ndarray, rmse: np.ndarray, null: float, gamma: float) -> int:
     """Of the models within γ of the best, one with the fewest filters, and of those the one with the least error."""
-    good = np.flatnonzero(rmse - rmse.min() < gamma * (rmse[0] - rmse.min()))
+    good = np.flatnonzero(rmse - rmse.min() < gamma * (null - rmse.min()))
     if len(good) == 0:  # the empty model is the best one
         return 0
     return int(good[np.lexsort((rmse[good], num[good]))[0]])
@@ -231,7 +238,7 @@ def characteristic_curves(
     layers=None,
     n_lambdas: int = 100,
     ratio: float = 1e-4,
-    bootstraps: int = 50,
+    half_samples: int = 50,
     seed: int = 0,
     n_jobs: int = 1,
     progress: bool = True,
@@ -243,7 +250,7 @@ def characteristic_curves(
 
     A class task has one path per class, one-hot, on a common λ grid; num counts the union of the supports.
     num and the filters come from the path on all data, the error from cross-validation over the folds that `moments`
-    was measured with, the intervals from `bootstraps` draws of identity blocks, each tested on the blocks not drawn.
+    was measured with, the intervals from `half_samples` random halves of the identity blocks, each tested on the rest.
 
     Departs from the papers by held-out errors and intervals (they give neither), and by standardised columns (else λ
     means something else in every layer; β comes back in raw units).
@@ -255,7 +262,7 @@ def characteristic_curves(
     >>> yaw, x = rng.uniform(-60, 60, 400), rng.normal(size=(400, 8)).astype(np.float32)
     >>> x[:, :2] += yaw[:, None] / 30  # the first two of eight filters carry yaw
     >>> seen = Responses("toy", {"conv": x}, pd.DataFrame({"yaw": yaw}), np.arange(400) // 10)
-    >>> curves = characteristic_curves(seen.moments(["yaw"]), bootstraps=20, progress=False)
+    >>> curves = characteristic_curves(seen.moments(["yaw"]), half_samples=20, progress=False)
     >>> curves["yaw"]["conv"].knee(gamma=0.05).filters
     array([0, 1])
     """
@@ -265,68 +272,72 @@ def characteristic_curves(
         for name in asked:
             if name not in known:
                 raise unknown(kind, name, known)
-    draws = _draws(moments, bootstraps, seed)
+    halves = _halves(moments, half_samples, seed)
     pairs = [(task, layer) for layer in layers for task in tasks]
-    work = (delayed(_curve)(moments, task, layer, n_lambdas, ratio, draws) for task, layer in pairs)
+    work = (delayed(_curve)(moments, task, layer, n_lambdas, ratio, halves) for task, layer in pairs)
     done = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(work)
     done = tqdm(done, total=len(pairs), desc="characteristic curves", disable=not progress)
     found = {(curve.task, curve.layer): curve for curve in done}
     return Curves({t: TaskCurves(t, {layer: found[t, layer] for layer in layers}) for t in tasks})
 
 
-def _draws(moments: Moments, bootstraps: int, seed: int) -> np.ndarray:
-    """(B, groups) how often each identity block is drawn."""
+def _halves(moments: Moments, half_samples: int, seed: int) -> np.ndarray:
+    """(B, groups) 1 where the group's block of people is in the half, else 0."""
     blocks, group_block = np.unique(moments.block, return_inverse=True)
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=bootstraps)
-    return counts[:, group_block].astype(float)
+    orders = rng.permuted(np.tile(np.arange(len(blocks)), (half_samples, 1)), axis=1)
+    return (orders < len(blocks) / 2)[:, group_block]
 
 
-def _curve(moments: Moments, task: str, layer: str, n_lambdas: int, ratio: float, draws: np.ndarray) -> Curve:
+def _curve(moments: Moments, task: str, layer: str, n_lambdas: int, ratio: float, halves: np.ndarray) -> Curve:
     whole = moments.system(layer, task)
     top = lambda_max(whole.xx, whole.xy, whole.n) or 1.0  # nothing varies: any grid gives the empty model
     lambdas = top * np.geomspace(1, ratio, n_lambdas)
     coef, intercept, gap = _fit(whole, lambdas)
 
+    def apart(training, testing):
+        """Fitted to some groups, tested on others: coef, errors (k,), the error of the training mean, rows, the gap."""
+        system, unseen = (moments.system(layer, task, weights=groups) for groups in (training, testing))
+        fitted, offset, worst = _fit(system, lambdas)
+        null = unseen.rmse(system.mean_y, np.zeros_like(system.xy))
+        return fitted, unseen.rmse(offset, fitted), null, unseen.n, worst
+
     labelled = moments.present[:, moments.tasks.index(task)]
-    squares, rows, by_fold = 0.0, 0.0, []
     folds = np.unique(moments.fold[labelled])
     if len(folds) < 2:
         raise ValueError(f"task {task!r}: labels in {len(folds)} fold, held-out errors need at least 2")
-    for fold in folds:
-        held_out = moments.system(layer, task, weights=moments.fold == fold)
-        fold_coef, fold_intercept, fold_gap = _fit(moments.system(layer, task, weights=moments.fold != fold), lambdas)
-        error = held_out.rmse(fold_intercept, fold_coef)
-        squares, rows = squares + held_out.n * error**2, rows + held_out.n
-        by_fold.append(error)
-        gap = max(gap, fold_gap)
+    _, by_fold, null_folds, rows, gaps = zip(*(apart(moments.fold != f, moments.fold == f) for f in folds), strict=True)
 
-    boot_num, boot_rmse, boot_kept = [], [], np.zeros(coef.shape[:2], np.int32)
-    for drawn in draws:
-        if not (labelled & (drawn > 0)).any() or not (labelled & (drawn == 0)).any():
-            continue  # a draw of nobody, or of everybody
-        rest = moments.system(layer, task, weights=drawn == 0)
-        boot_coef, boot_intercept, boot_gap = _fit(moments.system(layer, task, weights=drawn), lambdas)
-        kept = (boot_coef != 0).any(2)
-        boot_num.append(kept.sum(1))
-        boot_rmse.append(rest.rmse(boot_intercept, boot_coef))
-        boot_kept += kept
-        gap = max(gap, boot_gap)
+    half_num, half_rmse, half_null, half_kept = [], [], [], np.zeros(coef.shape[:2], np.int32)
+    for half in halves:
+        if not (labelled & half).any() or not (labelled & ~half).any():
+            continue  # nobody with a label on one side
+        fitted, error, null, _, worst = apart(half, ~half)
+        kept = (fitted != 0).any(2)
+        half_num.append(kept.sum(1))
+        half_rmse.append(error)
+        half_null.append(null)
+        half_kept += kept
+        gaps = (*gaps, worst)
 
+    by_fold, null_folds, rows = np.stack(by_fold, 1), np.array(null_folds), np.array(rows)
     return Curve(
         task=task,
         layer=layer,
         lambdas=lambdas,
         num=(coef != 0).any(2).sum(1),
-        rmse=np.sqrt(squares / rows),
-        rmse_folds=np.stack(by_fold, 1),
+        rmse=np.sqrt(by_fold**2 @ rows / rows.sum()),
+        rmse_folds=by_fold,
         rmse_train=whole.rmse(intercept, coef),
-        gap=gap,
+        null_rmse=float(np.sqrt(null_folds**2 @ rows / rows.sum())),
+        null_folds=null_folds,
+        gap=max(gap, *gaps),
         coef=coef,
         intercept=intercept,
-        boot_num=np.array(boot_num).reshape(-1, n_lambdas),
-        boot_rmse=np.array(boot_rmse).reshape(-1, n_lambdas),
-        boot_kept=boot_kept,
+        half_num=np.array(half_num).reshape(-1, n_lambdas),
+        half_rmse=np.array(half_rmse).reshape(-1, n_lambdas),
+        half_null=np.array(half_null),
+        half_kept=half_kept,
     )
 
 

@@ -22,6 +22,7 @@ from facelab.filters.merge import merged
 from facelab.filters.triangle import pack, unpack
 
 FILE = "moments.safetensors"
+DEAD = 2e-7  # of the mean: float32 cannot tell a smaller standard deviation from rounding
 CHUNK = 4096  # rows of responses gathered before each XᵀX
 
 
@@ -198,8 +199,8 @@ class Moments:
         mx, my = w @ sums.x / n, w @ self.y[:, of] / n
         xx, xy = unpack(packed, len(mx)), np.tensordot(w, sums.xy[:, :, of], 1)
         yy = w @ self.yy[:, of]
-        flat_x = _flat(np.diagonal(xx), n * mx**2)
-        flat_y = _flat(yy, n * my**2)
+        flat_x = _flat(np.diagonal(xx), n * mx**2, n * (sums.shift + mx) ** 2)
+        flat_y = _flat(yy, n * my**2, n * (self.shift_y[of] + my) ** 2)
         xx -= n * np.outer(mx, mx)
         xy -= n * np.outer(mx, my)
         yy = np.where(flat_y, 0, yy - n * my**2)
@@ -262,6 +263,8 @@ def _target_slice(names: tuple[str, ...], task: str) -> slice:
     return slice(sum(widths[:i]), sum(widths[: i + 1]))
 
 
-def _flat(squares: np.ndarray, of_mean: np.ndarray) -> np.ndarray:
-    """Columns whose sum of squares is all mean: what is left after centring would be rounding error."""
-    return squares - of_mean <= 1e-13 * squares
+def _flat(squares: np.ndarray, of_mean: np.ndarray, of_whole_mean: np.ndarray) -> np.ndarray:
+    """Columns that do not vary: what is left after centring is rounding error of these sums, or of float32 responses
+    (a standard deviation below `DEAD` of the mean)."""
+    left = squares - of_mean
+    return (left <= 1e-13 * squares) | (left <= DEAD**2 * of_whole_mean)

@@ -7,6 +7,7 @@ import pytest
 
 from facelab.filters.groups import Rows, partition
 from facelab.filters.moments import Moments, System
+from facelab.filters.responses import Responses
 
 N, PEOPLE = 900, 60
 
@@ -351,3 +352,14 @@ def test_the_table_counts_what_each_task_has():
     t = m.table().set_index(["layer", "task"])
     assert t.loc[("a", "age"), "images"] == table()[1]["age"].notna().sum()
     assert t.loc[("b", "yaw"), "filters"] == 3 and (t["folds"] == 5).all()
+
+
+def test_a_filter_that_varies_by_float32_rounding_alone_is_dead():
+    rng = np.random.default_rng(0)
+    x = np.full((200, 2), 0.1, np.float32)
+    x[:, 0] = np.nextafter(x[:, 0], np.where(rng.random(200) < 0.5, 1, 0).astype(np.float32))
+    x[:, 1] += rng.normal(size=200).astype(np.float32)
+    labels = pd.DataFrame({"yaw": rng.normal(size=200)})
+    system = Responses("r", {"conv": x}, labels, np.arange(200)).moments(["yaw"]).system("conv", "yaw")
+    assert system.xx[0].tolist() == [0, 0] and system.xy[0].tolist() == [0]
+    assert system.xx[1, 1] > 0

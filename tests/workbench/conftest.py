@@ -123,4 +123,4 @@ def crafts(seen):
 def curves(seen):
     """Curves of yaw, which both layers carry, and of expression, which none does."""
     moments = seen.moments(["yaw", "expression"], blocks=8)
-    return characteristic_curves(moments, n_lambdas=30, ratio=1e-3, bootstraps=8, progress=False)
+    return characteristic_curves(moments, n_lambdas=30, ratio=1e-3, half_samples=8, progress=False)
