@@ -2,6 +2,6 @@
 
 from facelab.faces.faceset import FaceSet
 from facelab.faces.people import Person, person
-from facelab.faces.rendered import PRESETS, contact_sheet, load, sweep
+from facelab.faces.rendered import PRESETS, load, sweep
 
-__all__ = ["PRESETS", "FaceSet", "Person", "contact_sheet", "load", "person", "sweep"]
+__all__ = ["PRESETS", "FaceSet", "Person", "load", "person", "sweep"]

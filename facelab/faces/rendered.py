@@ -1,4 +1,4 @@
-"""Rendered faces with exact labels: presets, one person swept through one task, contact sheets.
+"""Rendered faces with exact labels: presets, one person swept through one task.
 
 `pose`: the protocol of the Head Pose Image Database (the data of ETL Fig. 2): 15 people × 2 series × 93 poses = 2,790
 pictures; yaw −90 … 90 in steps of 15 at each pitch in {−60, −30, −15, 0, 15, 30, 60}, and pitch ±90 at yaw 0. Within a
@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
@@ -43,6 +42,11 @@ POSES = [(yaw, pitch) for pitch in (-60, -30, -15, 0, 15, 30, 60) for yaw in ran
     (0, -90),
     (0, 90),
 ]
+SITTING = {"rendered/pose": len(POSES), "rendered/wild": 1}  # pictures, for each of people × the other option
+VARIES = {
+    "rendered/pose": "93 head poses, yaw and pitch to ±90°; within a series nothing else varies",
+    "rendered/wild": "age 5 to 80, pose, expression, light, background, framing, clothes and glasses",
+}
 _LOOK = 2  # raised when the same seed gives other pixels, so that no stale set is read
 _PER_SHARD = 24  # people's faces kept in one resumable piece
 
@@ -127,19 +131,6 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
     if task == "gender":
         labels["masculinity"] = values
     return FaceSet(f"sweep of {task}", images, labels, landmarks)
-
-
-def contact_sheet(faces: FaceSet, columns: int = 8, *, gap: int = 2) -> Image.Image:
-    """All faces of a set as one picture, row by row; gap in pixels between them."""
-    if columns < 1 or len(faces) == 0:
-        raise ValueError(f"a contact sheet needs faces and columns: got {len(faces)} faces and {columns} columns")
-    n, _, h, w = faces.images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
-    for i in range(n):
-        y, x = (i // columns) * (h + gap), (i % columns) * (w + gap)
-        sheet[y : y + h, x : x + w] = faces.images[i].transpose(1, 2, 0)
-    return Image.fromarray(sheet)
 
 
 def speed(people: int = 2, *, size: int = 128, seed: int = 10_000, device="auto") -> float:

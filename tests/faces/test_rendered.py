@@ -1,3 +1,4 @@
+import errno
 import time
 
 import numpy as np
@@ -5,7 +6,7 @@ import pandas as pd
 import pytest
 
 from facelab import cache, tasks
-from facelab.faces import FaceSet, contact_sheet, heads, load, person, rendered, sweep
+from facelab.faces import FaceSet, heads, load, person, rendered, sweep
 from facelab.faces.rendered import POSES
 
 QUIET = dict(progress=False, device="cpu")
@@ -201,15 +202,37 @@ def test_bad_sweeps_are_named(arguments, message):
         sweep(person(1), "roll", [1], yow=3)
 
 
-def test_contact_sheet(wild):
-    sheet = contact_sheet(wild[:5], 3)
-    assert sheet.size == (3 * 48 + 4, 2 * 48 + 2)
-    assert (np.asarray(sheet)[:48, :48].transpose(2, 0, 1) == wild.images[0]).all()
-    with pytest.raises(ValueError, match="0 columns"):
-        contact_sheet(wild, 0)
+def test_every_preset_says_what_it_shows(wild, pose):
+    assert set(rendered.VARIES) == set(rendered.SITTING) == set(rendered.PRESETS)
+    assert len(wild) == 10 * 2 * rendered.SITTING["rendered/wild"]
+    assert len(pose) == 1 * 2 * rendered.SITTING["rendered/pose"]
 
 
 def test_speed_is_pictures_a_second():
     began = time.perf_counter()
     rate = rendered.speed(people=1, size=32)
     assert rate >= 2 * 93 / (time.perf_counter() - began)
+
+
+def test_images_are_written_as_numpy_writes_them(own_cache):
+    images = load("rendered/wild", people=10, per_person=3, size=32, **QUIET).images  # two shards
+    [file] = own_cache.glob("faces/*/images.npy")
+    np.save(own_cache / "again.npy", images, allow_pickle=False)
+    assert file.read_bytes() == (own_cache / "again.npy").read_bytes()
+
+
+@pytest.mark.parametrize("where", ["a shard", "the images"])
+def test_a_full_disk_says_so(own_cache, monkeypatch, where):
+    def shard(*args, **more):
+        raise cache.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    def images(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if where == "a shard":
+        monkeypatch.setattr(cache, "save_file", shard)
+    else:
+        monkeypatch.setattr(rendered, "open", images, raising=False)
+    with pytest.raises(OSError, match="the disk is full: free some space or set FACELAB_CACHE") as caught:
+        load("rendered/wild", people=1, per_person=1, size=32, **QUIET)
+    assert caught.value.errno == errno.ENOSPC
