@@ -20,7 +20,7 @@ from facelab.workbench.curve_plots import (
     mark_knee,
     mark_knees,
 )
-from facelab.workbench.result_plots import ablation, causal, forest
+from facelab.workbench.result_plots import ablation, causal
 
 __all__ = [
     "ablation",
@@ -29,7 +29,6 @@ __all__ = [
     "characteristic_curve",
     "curves_by_layer",
     "faces",
-    "forest",
     "knees",
     "mark_knee",
     "mark_knees",

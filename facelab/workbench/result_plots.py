@@ -1,7 +1,6 @@
-"""Figures of interventions and of recorded results. Offered by `plots`."""
+"""Figures of interventions. Offered by `plots`."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
 from facelab import tasks
@@ -48,34 +47,6 @@ def ablation(result, probe: str = "refitted", *, ax: Axes | None = None) -> Axes
     sets = result.sets[(result.sets["probe"] == probe) & (result.sets["set"] != "found")]
     ax.plot(sets["drop"], np.full(len(sets), 1.0), "o", color=style.NONE, ms=4, zorder=1)
     ax.axvline(0, color="#888888", lw=0.8)
-    return ax
-
-
-def forest(results, keys=None, *, ax: Axes | None = None) -> Axes:
-    """Recorded values with their intervals, one row each, beside the values the papers print.
-
-    results: the recorded entries {key: {"value", "unit", "low", "high", "paper", …}} or `fl.recorded()`.
-    keys: which ones, in this order; by default all. They must share one unit: ValueError names the units
-    found.
-    """
-    table = results
-    if not isinstance(results, pd.DataFrame):
-        table = pd.DataFrame.from_dict(dict(results), orient="index")
-    for key in keys if keys is not None else []:
-        if key not in table.index:
-            raise unknown("key", key, table.index)
-    table = table if keys is None else table.loc[list(keys)]
-    if table.empty:
-        raise ValueError("nothing is recorded: expected at least one key")
-    units = sorted(set(table["unit"]))
-    if len(units) > 1:
-        raise ValueError(f"units {', '.join(map(repr, units))} do not fit one axis: choose keys of one unit")
-    table = table.reindex(columns=["value", "low", "high", "paper"]).astype(float)
-    ax = _intervals(table.index, table["value"], table["low"], table["high"], units[0], ax)
-    if table["paper"].notna().any():
-        y = np.arange(len(table))
-        ax.plot(table["paper"], y, "D", mfc="white", mec=style.PAPER, mew=1.5, ms=7, zorder=3, label="paper")
-    style.legend(ax, above=True)
     return ax
 
 

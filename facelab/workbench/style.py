@@ -35,7 +35,6 @@ TASK_COLOURS = {
 TASK_MARKERS = dict(zip(TASK_COLOURS, "*o<>sDv^Pp8Xhd", strict=True))
 NONE = "#C4C4C4"  # serves no task, chance, a random set: whatever is only there to compare with
 INK = "#333333"
-PAPER = "#D55E00"  # a value that a paper prints
 LAYERS = mpl.colormaps["viridis"]  # light = late; read in grey as well
 _KINDS = {
     "left": "more when turned to the left",

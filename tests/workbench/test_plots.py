@@ -215,21 +215,6 @@ def test_ablation_shows_found_random_and_difference():
         plots.ablation(result, "refited")
 
 
-def test_forest_stands_beside_the_paper_and_refuses_mixed_units():
-    entries = {
-        "02.yaw.score": {"value": 0.96, "unit": "R²", "low": 0.94, "high": 0.97, "paper": 0.9},
-        "02.age.score": {"value": 0.6, "unit": "R²", "low": None, "high": None, "paper": None},
-        "02.yaw.knee": {"value": 12, "unit": "filters", "low": 9, "high": 15, "paper": None},
-    }
-    ax = plots.forest(entries, ["02.yaw.score", "02.age.score"])
-    check(ax)
-    assert {t.get_text() for t in ax.get_legend().get_texts()} == {"measured, 95 % interval", "paper"}
-    with pytest.raises(ValueError, match="units 'R²', 'filters' do not fit one axis"):
-        plots.forest(entries)
-    with pytest.raises(ValueError, match=r"did you mean '02\.yaw\.score'"):
-        plots.forest(entries, ["02.yaw.scores"])
-
-
 def test_a_given_axes_is_drawn_into(curves):
     ax = plt.subplots()[1]
     assert plots.characteristic_curve(curves["yaw"]["conv1"], ax=ax) is ax
