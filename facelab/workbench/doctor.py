@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -42,11 +43,19 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Look at Python, packages and their lower bounds, the device, weights, caches and optional helpers."""
+    """Look at Python, packages and their lower bounds, the device, weights and caches."""
     findings = [_python(), *_packages()]
     if not any(f.state == "missing" for f in findings):
         findings += [_device(), *_weights()]
-    return Diagnosis((*findings, *_caches(), *_optional()))
+    return Diagnosis((*findings, *_caches()))
+
+
+def _command() -> str:
+    """This installation's own `facelab`, to be pasted into any shell: its environment need not be activated."""
+    script = Path(sys.executable).with_name("facelab")
+    if script.is_file():
+        return shlex.quote(str(script))
+    return f"{shlex.quote(sys.executable)} -m facelab.workbench.cli"
 
 
 def _python() -> Finding:
@@ -61,7 +70,7 @@ def _packages() -> list[Finding]:
     for requirement in metadata.requires("facelab") or []:
         name, bound = re.match(r"([A-Za-z0-9_.-]+)\s*([^;]*)", requirement).groups()
         optional = "extra ==" in requirement
-        fix = f"{Path(sys.executable).name} -m pip install '{name}{bound.strip()}'"
+        fix = f"{shlex.quote(sys.executable)} -m pip install '{name}{bound.strip()}'"
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -115,7 +124,7 @@ def _weights() -> list[Finding]:
     for name, source in nets.SOURCES.items():
         entry = cached(source)
         wrong = cache.problem(entry) if entry.exists() else "not fetched yet"
-        fix = f"facelab fetch {name}"
+        fix = f"{_command()} fetch {name}"
         if wrong:
             findings.append(Finding(f"weights: {name}", "missing", wrong, fix))
         else:
@@ -136,11 +145,3 @@ def _caches() -> list[Finding]:
         entries = sum(1 for p in kind.iterdir() if p.is_dir() and not p.name.endswith(".partial"))
         findings.append(Finding(f"cache: {kind.name}", "ok", f"{entries} entries, {size / 1e6:.0f} MB"))
     return findings
-
-
-def _optional() -> list[Finding]:
-    """Programs only some tests use."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser:
-        return [Finding("chromium", "ok", browser)]
-    return [Finding("chromium", "optional", "not installed: browser tests are skipped")]

