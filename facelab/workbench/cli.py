@@ -1,6 +1,7 @@
 """The command `facelab`."""
 
 import logging
+import math
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,12 +60,14 @@ def faces() -> None:
 
 @faces.command("list")
 def list_faces() -> None:
-    """The presets and what they show."""
+    """The presets: how many images, the options of `facelab.faces.load` with their defaults, what varies."""
     with _plainly():
-        from facelab.faces import PRESETS
+        from facelab.faces.rendered import PRESETS, SITTING, VARIES
 
-        for name in PRESETS:
-            click.echo(name)
+        for name, options in PRESETS.items():
+            images = math.prod(options.values()) * SITTING[name]
+            shown = ", ".join(f"{option}={value}" for option, value in options.items())
+            click.echo(f"{name}  {images:,} images ({shown})\n  {VARIES[name]}")
 
 
 @faces.command()

@@ -1,6 +1,8 @@
+import shlex
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -92,7 +94,10 @@ def test_rendered_faces_as_a_folder(tmp_path, monkeypatch):
 
 
 def test_presets_are_listed():
-    assert {"rendered/pose", "rendered/wild"} <= set(facelab("faces", "list").output.split())
+    pose, shows, *_ = facelab("faces", "list").output.splitlines()
+    assert pose == "rendered/pose  2,790 images (people=15, series=2)"
+    assert shows.startswith("  ") and "93 head poses" in shows
+    assert "rendered/wild  2,400 images (people=800, per_person=3)" in facelab("faces", "list").output
 
 
 class TestDoctor:
@@ -101,7 +106,15 @@ class TestDoctor:
         result = facelab("doctor")
         assert result.exit_code == 1
         assert "weights: identity  not fetched yet" in result.output
-        assert "→ facelab fetch identity" in result.output
+        fix = next(line for line in result.output.splitlines() if line.endswith("fetch identity"))
+        program, *arguments = shlex.split(fix.partition("→")[2])
+        assert Path(program).is_absolute()
+        helped = subprocess.run([program, *arguments[:-1], "--help"], capture_output=True, text=True, check=True)
+        assert "Fetch the weights" in helped.stdout
+
+    def test_a_fix_without_the_script_names_the_module(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(doctor.sys, "executable", str(tmp_path / "my env" / "python"))
+        assert doctor._command() == f"'{tmp_path}/my env/python' -m facelab.workbench.cli"
 
     def test_all_there(self, monkeypatch, tmp_path):
         monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
@@ -120,7 +133,7 @@ class TestDoctor:
             "optional",
             "ok",
         )
-        assert ">=99 is needed" in old.found and "pip install 'torch>=99'" in old.fix
+        assert ">=99 is needed" in old.found and old.fix == f"{sys.executable} -m pip install 'torch>=99'"
         assert not doctor.Diagnosis((absent,)).usable and doctor.Diagnosis((optional,)).usable
 
     def test_an_unusable_cache_and_device(self, monkeypatch, tmp_path):
