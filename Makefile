@@ -46,5 +46,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into $(VENV): a few minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fast,dev]" || { \
 	  echo "pip could not install facelab (its own message is above). Usual causes: no connection to a package index"; \
-	  echo "(pip reads PIP_INDEX_URL and PIP_FIND_LINKS), or a disk with less than 3 GB free. Then: make again."; exit 1; }
+	  echo "(pip reads PIP_INDEX_URL and PIP_FIND_LINKS), or a disk with too little free space:"; \
+	  echo "the environment takes about 3 GB, more with CUDA. Then: make again."; exit 1; }
 	@touch $@
