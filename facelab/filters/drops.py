@@ -60,36 +60,8 @@ def compare(targets, people, task, base, changed, taken, read, how, folds, boots
 
 
 def _tally(task, targets, models, x, fold, people) -> np.ndarray:
-    """(k, m) sums per person from which the score of any set of people follows: for numbers n, Σ squared
-    error and Σy, Σy² per target; for classes faces and right answers per class."""
-    predicted = probes.held_out(models, x, fold)
-    if tasks.get(task).kind == "regression":
-        error = np.square(targets - predicted).sum(1, keepdims=True)
-        rows = np.hstack([np.ones_like(error), error, targets, targets**2])
-    else:
-        cut = np.stack([model.cut for model in models])[fold]
-        said = probes.decide(task, predicted, cut)
-        if said.ndim == 1:
-            truth = targets[:, 0].astype(int) if targets.shape[1] == 1 else targets.argmax(1)
-            said, truth = said[:, None], truth[:, None]
-        else:
-            truth = targets.astype(int)
-        classes = np.arange(max(2, targets.shape[1] if truth.shape[1] == 1 else 2))
-        here = (truth[:, :, None] == classes).reshape(len(x), -1)
-        right = here & (said[:, :, None] == classes).reshape(len(x), -1)
-        rows = np.hstack([here, right]).astype(float)
-    out = np.zeros((people.max() + 1, rows.shape[1]))
-    np.add.at(out, people, rows)
-    return out
-
-
-def _score(task, tally) -> np.ndarray:
-    """(b,) r2 or balanced accuracy from summed tallies (b, m)."""
-    if tasks.get(task).kind == "regression":
-        n, error, (y, yy) = tally[:, 0], tally[:, 1], np.split(tally[:, 2:], 2, axis=1)
-        return 1 - error / (yy.sum(1) - (y**2).sum(1) / n)
-    here, right = np.split(tally, 2, axis=1)
-    return np.nanmean(np.where(here > 0, right / np.maximum(here, 1), np.nan), 1)
+    cut = np.stack([model.cut for model in models])[fold]
+    return probes.tally(task, targets, probes.held_out(models, x, fold), cut, people)
 
 
 def _summary(task, whole, tally, taken, read, how, bootstraps, seed) -> Ablation:
@@ -97,9 +69,11 @@ def _summary(task, whole, tally, taken, read, how, bootstraps, seed) -> Ablation
     weights = np.vstack(
         [np.ones(k), rng.multinomial(k, np.full(k, 1 / k), bootstraps)]
     )  # row 0: the people as they are
-    base, sets, rows = _score(task, weights @ whole), [], []
+    base, sets, rows = probes.score(task, weights @ whole), [], []
     for name, tallies in tally.items():
-        drops = np.stack([base - _score(task, weights @ one) for one in tallies])  # (1 + random sets, 1 + bootstraps)
+        drops = np.stack(
+            [base - probes.score(task, weights @ one) for one in tallies]
+        )  # (1 + random sets, 1 + bootstraps)
         for i, drop in enumerate(drops[:, 0]):
             label = f"random {i - 1}" if i else "found"
             sets.append({"set": label, "probe": name, "score": base[0] - drop, "drop": drop})

@@ -6,10 +6,11 @@ Ridge regression on standardised responses, in closed form from centred sums alo
 
 so moments measured once serve every fold and every α. Folds share nobody. For each held-out fold α is chosen
 by leaving out each of the other folds in turn (nested, so the score has seen neither the faces nor the
-choice).
+choice). All held-out rows are scored together: where a fold holds three people with three ages, its own R² says
+next to nothing, and neither does a mean of such.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +20,7 @@ import pandas as pd
 from facelab import tasks
 from facelab.errors import unknown
 from facelab.faces.faceset import split_people
+from facelab.filters.clustered import draws
 from facelab.filters.moments import Moments, System
 
 ALPHAS = 10.0 ** np.arange(-7, 2.1)
@@ -44,20 +46,25 @@ class Linear:
 class Probe:
     """A linear read-out of `task` from `layer`, fitted to all data, and how its twins did on unseen people.
 
-    scores: one row per fold: fold, n, r2 (pooled over targets), and where the single rows were at hand
+    score: the held-out `metric` over all rows of all folds at once: R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² with ȳ the
+        mean of all rows, both sums over rows and targets; or balanced accuracy.
+    scores: one row per fold: fold, n, r2 (about the fold's own mean), and where the single rows were at hand
         accuracy and balanced_accuracy (classes) or mae (numbers). models: the fold's twin, fitted to the
         other folds.
     held_out: (n, T) each row's prediction by the twin that has not seen its person, NaN where the label is
-        missing; None where only moments were at hand.
+        missing. fold: (n,) the row's fold, −1 where the label is missing. Both None where only moments were at
+        hand.
     """
 
     task: str
     layer: str
     model: Linear
     alpha: float
+    score: float
     scores: pd.DataFrame
     models: tuple[Linear, ...]
     held_out: np.ndarray | None = None
+    fold: np.ndarray | None = None
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(n, T) predicted targets; T and their meaning: `tasks.get(task).target_names`."""
@@ -72,11 +79,6 @@ class Probe:
         """What `score` is: balanced_accuracy where classes could be counted, else r2."""
         return "balanced_accuracy" if "balanced_accuracy" in self.scores else "r2"
 
-    @property
-    def score(self) -> float:
-        """The mean over the folds of the held-out `metric`."""
-        return float(self.scores[self.metric].mean())
-
     def table(self) -> pd.DataFrame:
         """The held-out scores, one row per fold."""
         return self.scores.assign(task=self.task, layer=self.layer)
@@ -86,8 +88,8 @@ def fit(source, layer: str, task: str, *, folds: int = 5, seed: int = 0) -> Prob
     """A ridge read-out of `task` from one layer of a response table or of moments.
 
     source: `Responses` (folds are drawn here: `folds`, `seed`) or `Moments` (which carry their own folds;
-    scores are R² only, since moments know no single face). ValueError: unknown layer or task, labels missing
-    or constant.
+    scores are R² only, since moments know no single face; folds without a label are passed over). ValueError:
+    unknown layer or task, labels missing or constant, fewer than 3 folds.
 
     >>> from types import SimpleNamespace
     >>> rng = np.random.default_rng(0)
@@ -117,13 +119,80 @@ def fit_table(x, targets, identities, task: str, *, folds: int = 5, seed: int = 
     x, y = np.asarray(x, np.float64)[known], targets[known]
     fold = assign_folds(np.asarray(identities)[known], folds, seed)
     parts = _Parts(x, y, fold)
-    alpha, models = _nested(parts.system, folds)
-    predicted = np.full(targets.shape, np.nan)
-    predicted[known] = held_out(models, x, fold)
+    alpha, models = _nested(parts.system, range(folds))
+    unseen = held_out(models, x, fold)
     cut = np.stack([model.cut for model in models])[fold]
-    rows = [_scores(task, y[fold == f], predicted[known][fold == f], cut[fold == f], f) for f in range(folds)]
+    rows = [_scores(task, y[fold == f], unseen[fold == f], cut[fold == f], f) for f in range(folds)]
+    pooled = float(score(task, tally(task, y, unseen, cut, np.zeros(len(y), int)))[0])
+    predicted, part = np.full(targets.shape, np.nan), np.full(len(known), -1)
+    predicted[known], part[known] = unseen, fold
     whole = ridge(parts.system(range(folds)), alpha)
-    return Probe(task, layer, whole, alpha, pd.DataFrame(rows), tuple(models), predicted)
+    return Probe(task, layer, whole, alpha, pooled, pd.DataFrame(rows), tuple(models), predicted, part)
+
+
+def interval(probe: Probe, table, *, bootstraps: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """A 95 % interval of `probe.score`, low and high: its people drawn again with replacement.
+
+    table: the response table the probe was fitted to. The held-out predictions stay as they are: the interval
+    says how far the score hangs on who was looked at, not on whom the probe learned from; with a dozen people
+    it is on the short side. ValueError for another table, or a probe fitted to moments.
+
+    >>> from types import SimpleNamespace
+    >>> rng = np.random.default_rng(0)
+    >>> yaw = rng.uniform(-60, 60, (200, 1))
+    >>> x, who = yaw + 20 * rng.normal(size=(200, 2)), np.arange(200) // 10
+    >>> table = SimpleNamespace(layers={"conv": x}, identities=who, targets=lambda task: yaw)
+    >>> low, high = interval(fit(table, "conv", "yaw"), table)
+    >>> 0.8 < low < high < 1
+    True
+    """
+    if probe.held_out is None:
+        raise ValueError("a probe fitted to moments knows no single face: fit it to the response table")
+    targets, known = table.targets(tasks.get(probe.task).name), probe.fold >= 0
+    if targets.shape != probe.held_out.shape or (~np.isnan(targets).any(1) != known).any():
+        raise ValueError(f"the probe was fitted to {known.sum()} labelled rows of {len(known)}, not to this table")
+    cut = np.stack([model.cut for model in probe.models])[probe.fold[known]]
+    people = np.unique(np.asarray(table.identities)[known], return_inverse=True)[1]
+    each = tally(probe.task, targets[known], probe.held_out[known], cut, people)
+    low, high = np.nanpercentile(score(probe.task, draws(len(each), bootstraps, seed) @ each), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def tally(task: str, targets, predicted, cut, people) -> np.ndarray:
+    """(k, m) sums per person from which the score of any set of people follows: for numbers n, Σ squared
+    error and Σy, Σy² per target; for classes faces and right answers per class.
+
+    targets, predicted, cut (n, T); people (n,) integers 0 … k−1.
+    """
+    if tasks.get(task).kind == "regression":
+        error = np.square(targets - predicted).sum(1, keepdims=True)
+        shifted = targets - targets.mean(0)  # so that Σy² − (Σy)² / n does not cancel
+        rows = np.hstack([np.ones_like(error), error, shifted, shifted**2])
+    else:
+        said = decide(task, predicted, cut)
+        if said.ndim == 1:
+            truth = targets[:, 0].astype(int) if targets.shape[1] == 1 else targets.argmax(1)
+            said, truth = said[:, None], truth[:, None]
+        else:
+            truth = targets.astype(int)
+        classes = np.arange(max(2, targets.shape[1] if truth.shape[1] == 1 else 2))
+        here = (truth[:, :, None] == classes).reshape(len(targets), -1)
+        right = here & (said[:, :, None] == classes).reshape(len(targets), -1)
+        rows = np.hstack([here, right]).astype(float)
+    out = np.zeros((people.max() + 1, rows.shape[1]))
+    np.add.at(out, people, rows)
+    return out
+
+
+def score(task: str, tallies: np.ndarray) -> np.ndarray:
+    """(b,) R² pooled over targets, or balanced accuracy, from summed tallies (b, m); NaN where the label of a
+    draw is constant."""
+    if tasks.get(task).kind == "regression":
+        n, error, (y, yy) = tallies[:, 0], tallies[:, 1], np.split(tallies[:, 2:], 2, axis=1)
+        total = yy.sum(1) - (y**2).sum(1) / n
+        return 1 - error / np.where(total > 1e-12 * yy.sum(1), total, np.nan)
+    here, right = np.split(tallies, 2, axis=1)
+    return np.nanmean(np.where(here > 0, right / np.maximum(here, 1), np.nan), 1)
 
 
 def held_out(models, x: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -165,14 +234,9 @@ def _coefficients(system: System, alphas) -> np.ndarray:
     return out
 
 
-def r2(coef: np.ndarray, trained: System, system: System) -> np.ndarray:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)² on the rows of `system`, pooled over targets.
-
-    coef (A, C, T): models that were fitted to `trained`. Returns (A,), NaN where the label is constant.
-    """
-    rmse = system.rmse(trained.mean_y - trained.mean_x @ coef, coef)
-    total = system.yy.sum()
-    return 1 - rmse**2 * system.n * coef.shape[2] / total if total > 0 else np.full(len(coef), np.nan)
+def _errors(coef: np.ndarray, trained: System, system: System) -> np.ndarray:
+    """(A,) Σ(y − ŷ)² on the rows of `system`, over all targets, of models (A, C, T) fitted to `trained`."""
+    return system.rmse(trained.mean_y - trained.mean_x @ coef, coef) ** 2 * system.n * coef.shape[2]
 
 
 def decide(task: str, predicted: np.ndarray, cut: np.ndarray) -> np.ndarray:
@@ -195,35 +259,48 @@ def _cut(system, intercept, coef) -> np.ndarray:
     return np.where(system.mean_y <= 0, np.inf, np.where(system.mean_y >= 1, -np.inf, middle))
 
 
-def _nested(system: Callable, folds: int) -> tuple[float, list[Linear]]:
-    """α for all the data, and each held-out fold's model with an α of its own choosing."""
-    paths = {}
+def _nested(system: Callable, folds: Iterable[int]) -> tuple[float, list[Linear]]:
+    """α for all the data, and each held-out fold's model with an α of its own choosing: that of the least
+    squared error, summed over the folds left out in turn."""
+    paths, everyone = {}, tuple(folds)
 
-    def gain(training: tuple, unseen: int) -> np.ndarray:
+    def errors(training: tuple, unseen: int) -> np.ndarray:
         if training not in paths:  # leaving out {f, g} serves f's choice and g's
             trained = system(training)
             paths[training] = _coefficients(trained, ALPHAS), trained
-        return np.nan_to_num(r2(*paths[training], system([unseen])))  # a fold of constant labels has no say
+        return _errors(*paths[training], system([unseen]))
 
     def best_alpha(inside: tuple) -> float:
-        gains = [gain(tuple(g for g in inside if g != f), f) for f in inside]
-        return float(ALPHAS[np.sum(gains, 0).argmax()])
+        each = [errors(tuple(g for g in inside if g != f), f) for f in inside]
+        return float(ALPHAS[np.sum(each, 0).argmin()])
 
-    everyone = tuple(range(folds))
-    training = [everyone[:f] + everyone[f + 1 :] for f in everyone]
+    training = [tuple(g for g in everyone if g != f) for f in everyone]
     return best_alpha(everyone), [ridge(system(others), best_alpha(others)) for others in training]
 
 
 def _fit_moments(moments, layer: str, task: str) -> Probe:
-    fold = moments.groups["fold"].to_numpy()
-    folds = int(fold.max()) + 1
+    if task not in moments.tasks:
+        raise unknown("task", task, moments.tasks)
+    fold = moments.fold
+    folds = np.unique(fold[moments.present[:, moments.tasks.index(task)] & (moments.n > 0)]).tolist()
+    if len(folds) < 3:
+        raise ValueError(
+            f"task {task!r}: {len(folds)} folds of these moments have its labels; expected at least 3, to choose α "
+            "inside each training part"
+        )
     system = partial(_system, moments, layer, task, fold)
+    whole = system(folds)
+    if not whole.yy.any():
+        raise ValueError(f"task {task!r}: the label is {whole.mean_y} on all {int(whole.n)} images")
     alpha, models = _nested(system, folds)
-    rows = []
-    for f, model in enumerate(models):
-        others, unseen = system([g for g in range(folds) if g != f]), system([f])
-        rows.append({"fold": f, "n": int(unseen.n), "r2": r2(model.coef[None], others, unseen)[0]})
-    return Probe(task, layer, ridge(system(range(folds)), alpha), alpha, pd.DataFrame(rows), tuple(models))
+    rows, error = [], 0.0
+    for f, model in zip(folds, models, strict=True):
+        others, unseen = system([g for g in folds if g != f]), system([f])
+        wrong, total = _errors(model.coef[None], others, unseen)[0], unseen.yy.sum()
+        rows.append({"fold": f, "n": int(unseen.n), "r2": 1 - wrong / total if total > 0 else np.nan})
+        error += wrong
+    pooled = float(1 - error / whole.yy.sum())
+    return Probe(task, layer, ridge(whole, alpha), alpha, pooled, pd.DataFrame(rows), tuple(models))
 
 
 def _system(moments, layer, task, fold, chosen):

@@ -10,6 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 from facelab import tasks
 from facelab.filters import probes
+from facelab.filters.clustered import draws
+from facelab.filters.drops import compare
 from facelab.filters.responses import Responses
 
 
@@ -50,7 +52,7 @@ def test_fold_scores_are_those_of_models_fitted_to_the_other_folds():
         predicted = probe.models[f].predict(data["conv"][inside])
         assert np.allclose(probe.held_out[inside], predicted)
         assert row.r2 == pytest.approx(r2_score(y[inside], predicted))
-    assert probe.score == pytest.approx(probe.scores["r2"].mean()) and probe.score > 0.5
+    assert probe.score == pytest.approx(r2_score(y, probe.held_out)) and probe.score > 0.5
     people = [set(data.identities[fold == f]) for f in range(5)]
     assert sum(map(len, people)) == len(set.union(*people)) == 20
 
@@ -69,16 +71,14 @@ def test_a_fold_model_has_seen_nothing_of_its_fold():
 @pytest.mark.parametrize("task", ["yaw", "gender", "expression"])
 def test_moments_give_the_same_probe_as_the_table(task):
     data = made()
-    moments = data.moments([task], blocks=20)
-    fold = moments.groups["fold"].to_numpy()[np.argsort(moments.groups["block"])]
-    from_moments = probes.fit(moments, "conv", task)
-    direct = probes._system(moments, "conv", task, fold, range(5))
-    assert direct.n == len(data)
-    whole = probes.fit(data, "conv", task)
-    model = probes.ridge(direct, whole.alpha)
-    assert np.allclose(model.predict(data["conv"]), whole.predict(data["conv"]), atol=1e-6)
-    assert from_moments.held_out is None and len(from_moments.scores) == 5
-    assert from_moments.score == pytest.approx(whole.scores["r2"].mean(), abs=0.1) and from_moments.metric == "r2"
+    sums = probes.fit(data.moments([task], blocks=data.folds(5)), "conv", task)  # the table's folds
+    rows, y = probes.fit(data, "conv", task), data.targets(task)
+    assert np.allclose(sums.predict(data["conv"]), rows.predict(data["conv"]), atol=1e-6)
+    assert sums.alpha == rows.alpha and sums.held_out is None and sums.metric == "r2"
+    assert sums.scores["n"].tolist() == rows.scores["n"].tolist()
+    assert np.allclose(sums.scores["r2"], rows.scores["r2"], atol=1e-6)
+    pooled = 1 - np.square(y - rows.held_out).sum() / np.square(y - y.mean(0)).sum()
+    assert sums.score == pytest.approx(pooled, abs=1e-6)
 
 
 def test_a_rare_class_is_not_drowned():
@@ -111,10 +111,11 @@ def test_what_only_identity_explains_does_not_carry_over_to_new_people():
     rng = np.random.default_rng(0)
     who = np.repeat(np.arange(20), 15)
     x = rng.normal(size=(20, 15))[who] + 0.01 * rng.normal(size=(300, 15))
-    probe = probes.fit(table(x, identity=who, age=20.0 + 50 * rng.random(20)[who]), "conv", "age")
-    assert probe.score < 0.1
-    fitted = r2_score(probe.held_out, probe.held_out * 0 + probe.held_out.mean())
-    assert fitted == pytest.approx(0, abs=1e-9)
+    age = 20.0 + 50 * rng.random(20)[who]
+    probe = probes.fit(table(x, identity=who, age=age), "conv", "age")
+    assert probe.score == pytest.approx(r2_score(age, probe.held_out)) and probe.score < 0.1
+    known = probes.ridge(probes._Parts(x, age[:, None], np.zeros(300, int)).system([0]), 1e-7)
+    assert r2_score(age, known.predict(x)) > 0.5  # people it has seen, it knows
 
 
 def test_dead_duplicated_and_missing():
@@ -150,3 +151,77 @@ def test_bad_input():
         constant = table(made()["conv"], identity=made().identities, yaw=np.full(300, value))
         with pytest.raises(ValueError, match=message):
             probes.fit(constant, "conv", "yaw")
+
+
+def aged(k=15, m=40, seed=0):
+    """Few people of one age each, well read by the filters: folds of three ages, some of them nearly the same."""
+    rng = np.random.default_rng(seed)
+    who, age = np.repeat(np.arange(k), m), np.sort(20 + 50 * rng.random(k))
+    age[:6] = 20 + 0.5 * np.arange(6)
+    x = (age[:, None] + rng.normal(0, 6, (k, 4)))[who] + rng.normal(0, 3, (k * m, 4))
+    return table(x, identity=who, age=age[who])
+
+
+def test_the_score_is_pooled_over_all_rows_and_that_of_an_ablation():
+    """With three people in a fold the mean of the folds' R² would be far below 0."""
+    for seed in range(6):
+        data = aged(seed=seed)
+        probe = probes.fit(data, "conv", "age")
+        assert probe.score == pytest.approx(r2_score(data.labels["age"], probe.held_out)) and probe.score > 0.8
+        args = (data.targets("age"), data.identities, "age", data["conv"], [data["conv"]], {}, "conv", "zero")
+        assert compare(*args, 5, 20, 0).summary["base"].to_numpy() == pytest.approx(probe.score)
+    data = made()
+    probe, truth = probes.fit(data, "conv", "expression"), data.targets("expression").argmax(1)
+    assert probe.score == pytest.approx(balanced_accuracy_score(truth, probe.held_out.argmax(1)), abs=1e-12)
+
+
+def test_the_interval_is_that_of_people_drawn_again():
+    data = aged()
+    age, who = data.targets("age"), data.identities
+    probe = probes.fit(data, "conv", "age")
+    expected = []
+    for drawn in draws(15, 200, 3):
+        rows = np.repeat(np.arange(600), drawn[who])
+        expected.append(r2_score(age[rows], probe.held_out[rows]))
+    low, high = probes.interval(probe, data, bootstraps=200, seed=3)
+    assert (low, high) == pytest.approx(np.percentile(expected, (2.5, 97.5))) and low < probe.score < high
+    assert probes.interval(probe, data, seed=4) == probes.interval(probe, data, seed=4) != (low, high)
+
+
+@pytest.mark.parametrize("task", ["gender", "expression"])
+def test_the_interval_of_classes(task):
+    clear = made()
+    noise = 4 * np.random.default_rng(0).normal(size=clear["conv"].shape)
+    data = Responses("noisy", {"conv": clear["conv"] + noise}, clear.labels, clear.identities)
+    labels = data.labels.assign(**{task: data.labels[task].where(np.arange(300) % 5 > 0)})
+    holes = Responses("holes", data.layers, labels, data.identities)
+    probe = probes.fit(holes, "conv", task)
+    low, high = probes.interval(probe, holes)
+    assert low < probe.score < high and 0.01 < high - low < 0.4
+    with pytest.raises(ValueError, match="fitted to 240 labelled rows of 300, not to this table"):
+        probes.interval(probe, data)
+    with pytest.raises(ValueError, match="moments knows no single face"):
+        probes.interval(probes.fit(data.moments([task]), "conv", task), data)
+
+
+def test_moments_whose_labels_are_not_in_every_fold():
+    data = made()
+    fold = data.folds(5)
+    for gone in range(1, 5):
+        labels = data.labels.assign(age=60 + data.labels["yaw"].where(fold >= gone))
+        holes = Responses("holes", data.layers, labels, data.identities)
+        moments = holes.moments(["yaw", "age"], blocks=fold)
+        if gone < 3:
+            probe = probes.fit(moments, "conv", "age")
+            assert probe.scores["fold"].tolist() == list(range(gone, 5)) and probe.score > 0.5
+            assert len(probe.models) == 5 - gone
+        else:
+            with pytest.raises(ValueError, match=f"'age': {5 - gone} folds of these moments .* at least 3"):
+                probes.fit(moments, "conv", "age")
+    with pytest.raises(ValueError, match="2 folds of these moments have its labels; expected at least 3"):
+        probes.fit(data.moments(["yaw"], folds=2), "conv", "yaw")
+    constant = table(data["conv"], identity=data.identities, yaw=np.full(300, 5.0))
+    with pytest.raises(ValueError, match=r"the label is \[5\.\] on all 300 images"):
+        probes.fit(constant.moments(["yaw"]), "conv", "yaw")
+    with pytest.raises(ValueError, match="unknown task 'age'"):
+        probes.fit(constant.moments(["yaw"]), "conv", "age")
