@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from facelab import cache
 from facelab.errors import unknown
@@ -162,18 +162,16 @@ def _prepare(folder: Path) -> None:
     names, shapes = _read_shapes(root, keep, len(points))
     template = torch.tensor(points[keep], dtype=torch.float32)
     faces = torch.from_numpy(faces)
-    save_file(
-        {
-            "template": template,
-            "faces": faces.int(),
-            "part": torch.from_numpy(part).to(torch.uint8),
-            "masks": torch.from_numpy(np.stack([_mask(root, m, uv_of) for m in MASKS], 1)),
-            "shade": (_shade(template, faces) * 255).round().to(torch.uint8),
-            "shapes": torch.from_numpy(shapes),
-            "base": torch.from_numpy(keep).int(),
-        },
-        folder / "heads.safetensors",
-    )
+    arrays = {
+        "template": template.numpy(),
+        "faces": faces.int().numpy(),
+        "part": part.astype(np.uint8),
+        "masks": np.stack([_mask(root, m, uv_of) for m in MASKS], 1),
+        "shade": (_shade(template, faces) * 255).round().to(torch.uint8).numpy(),
+        "shapes": shapes,
+        "base": keep.astype(np.int32),
+    }
+    cache.write_tensors(folder / "heads.safetensors", arrays, {})
     (folder / "names.json").write_text(json.dumps(names))
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from facelab import cache, devices, tasks
@@ -263,14 +263,13 @@ def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, p
         with _workers(device) as pool:
             for done in pool.map(finish, range(len(shards))):
                 bar.update(done)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(total, 3, size, size))
-    landmarks, start = [], 0
-    for i in range(len(shards)):
-        piece = load_file(pieces / f"{i:05d}.safetensors")
-        images[start : start + len(piece["images"])] = piece["images"]
-        start += len(piece["images"])
-        landmarks.append(piece["landmarks"])
-    images.flush()
+    landmarks, header = [], {"descr": "|u1", "fortran_order": False, "shape": (total, 3, size, size)}
+    with open(folder / "images.npy", "wb") as file:  # written, not mapped: a full disk kills who fills a map's holes
+        np.lib.format.write_array_header_1_0(file, header)
+        for i in range(len(shards)):
+            piece = load_file(pieces / f"{i:05d}.safetensors")
+            file.write(piece["images"])
+            landmarks.append(piece["landmarks"])
     np.save(folder / "landmarks.npy", np.concatenate(landmarks), allow_pickle=False)
     _labels(sittings, name).to_csv(folder / "labels.csv", index=False)
     for file in pieces.iterdir():
@@ -299,7 +298,7 @@ def _workers(device: torch.device):
 def _write(file: Path, arrays: dict[str, np.ndarray]) -> None:
     """The file and its checksum beside it, the checksum last."""
     file.with_suffix(".sha256").unlink(missing_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, file)
+    cache.write_tensors(file, arrays, {})
     cache.write_text(file.with_suffix(".sha256"), cache.sha256(file))
 
 

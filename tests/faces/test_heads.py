@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from facelab import cache
 from facelab.faces import heads
 
 # Computed with anny 0.6.2 itself (all its shapes, float64), its axes turned to ours.
@@ -126,3 +127,15 @@ def test_age_and_gender_change_the_head(model):
 def test_unknown_names_are_refused(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         model.coefficients(*arguments)
+
+
+def test_a_full_disk_says_so(tmp_path, monkeypatch):
+    def full(*args, **more):
+        raise cache.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(heads, "_read_shapes", lambda root, keep, total: ([], np.zeros((0, len(keep), 3), np.float16)))
+    monkeypatch.setattr(heads, "_shade", lambda points, faces: torch.zeros(len(points)))
+    monkeypatch.setattr(cache, "save_file", full)
+    with pytest.raises(OSError, match="the disk is full: free some space or set FACELAB_CACHE"):
+        heads.load.__wrapped__("cpu")
