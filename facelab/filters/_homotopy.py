@@ -14,6 +14,7 @@ its five steps below are numpy and BLAS; compiled, numba replaces them by loops 
 """
 
 import logging
+import shutil
 from functools import cache
 
 import numpy as np
@@ -154,7 +155,8 @@ def read(row, lam, b, g, sign):
 
 @cache
 def compiled():
-    """`walk` compiled by numba, kept in the cache folder; ImportError where numba is not installed."""
+    """`walk` compiled by numba, kept in the cache folder (damaged: deleted, compiled anew); ImportError where
+    numba is not installed."""
     import numba
     from numba.extending import overload
 
@@ -254,11 +256,26 @@ def compiled():
 
         return loop
 
-    kept, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder.folder() / "numba")
-    try:
-        return numba.njit(cache=True, nogil=True, **options)(walk)
-    except (RuntimeError, OSError) as error:  # nowhere to keep it: compile in every process
-        log.warning("compiled code is not kept: %s", error)
-        return numba.njit(nogil=True, **options)(walk)
-    finally:
-        numba.config.CACHE_DIR = kept
+    folder = cache_folder.folder() / "numba"
+
+    def ready(**keep):
+        kept, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+        try:
+            fast = numba.njit(nogil=True, **keep, **options)(walk)
+        finally:
+            numba.config.CACHE_DIR = kept
+        # Read or compiled by the first call: the types are always these.
+        fast(np.ones((1, 1)), np.ones(1), np.ones(1), 1, BLOCKS["numba"])
+        return fast
+
+    for _ in range(2):
+        try:
+            return ready(cache=True)
+        except Exception as error:  # unpickling a damaged file may raise anything
+            reason = error
+            if isinstance(error, OSError) or not folder.is_dir():
+                break
+            log.warning("the compiled code in %s cannot be used (%r): compiling it anew", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
+    log.warning("compiled code is not kept: %s", reason)  # nowhere to keep it: compile in every process
+    return ready()

@@ -1,6 +1,10 @@
 """The exact path against scikit-learn at a tight tolerance, its own properties, and every input that breaks solvers."""
 
+import os
+import subprocess
+import sys
 import warnings
+from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -492,3 +496,21 @@ def test_no_warnings_from_arithmetic():
         warnings.simplefilter("error")
         for x, y in HARD.values():
             lasso_path(*moments(x, y), n_lambdas=10, backend="numpy")
+
+
+@needs_numba
+def test_damaged_compiled_code_is_compiled_anew(tmp_path):
+    first = [sys.executable, "-c", "from facelab.filters._homotopy import compiled; compiled()"]
+    environment = {**os.environ, "FACELAB_CACHE": str(tmp_path)}
+    run = partial(subprocess.run, first, env=environment, capture_output=True, text=True, check=False)
+    (tmp_path / "faces").mkdir()
+    assert run().stderr == ""
+    indices = list(tmp_path.glob("numba/*/*.nbi"))
+    assert indices
+    for file in indices:
+        file.write_bytes(file.read_bytes()[:-40])
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert "cannot be used" in done.stderr and "compiling it anew" in done.stderr
+    assert (tmp_path / "faces").is_dir() and list(tmp_path.glob("numba/*/*.nbi"))
+    assert run().stderr == ""
