@@ -18,11 +18,10 @@ _MIRROR = [1, 0, 2, 4, 3]
 class FaceSet:
     """n faces with what is known about them.
 
-    images: uint8 (n, 3, h, w) RGB, an array or a read-only memory map.
-    labels: n rows; columns as `facelab.tasks` defines them; a missing label is NaN or None, never a made-up
-    value. landmarks: float32 (n, 5, 2), pixels (x, y), in the order of `LANDMARKS` (left = the image's left),
-    NaN = unknown;
-        (0, 0) is the centre of the top-left pixel.
+    images: uint8 (n, 3, h, w) RGB, an array or a read-only memory map. labels: n rows; columns as
+    `facelab.tasks` defines them; a missing label is NaN or None, never a made-up value. landmarks: float32
+    (n, 5, 2), pixels (x, y), in the order of `LANDMARKS` (left = the image's left), NaN = unknown; (0, 0) is
+    the centre of the top-left pixel.
     """
 
     name: str

@@ -58,10 +58,9 @@ def _labelled(name: str, unit: str = "") -> dict:
 class Explorer:
     """Controls and a picture. A subclass passes its controls and draws.
 
-        def draw(self, figure, **settings) -> str     # fills the figure, returns one line that says what is
-        seen MOVES = ("gamma",)                            # controls that do not change what `draw` drew …
-        def mark(self, **settings) -> (artists, str)  # … but what this adds to it: redrawn alone when they
-        move
+        MOVES = ("gamma",)                            # controls that do not change what `draw` drew …
+        def mark(self, **settings) -> (artists, str)  # … but what this adds to it: redrawn alone when they move
+        def draw(self, figure, **settings) -> str     # fills the figure, returns one line that says what is seen
 
     controls: name → widget, in the order in which the tab key visits them. inches: size of the picture.
     What goes wrong while drawing is shown below the place of the picture, and no picture that does not belong
