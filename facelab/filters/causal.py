@@ -48,10 +48,16 @@ class CausalCurve:
         """The causal correlation: how closely each person's response follows the changed thing.
 
         One row per filter and signal (for an angle + against − and |·| against −|·|, see `tuning.signals`): filter,
-        kind, rho (mean over people of Pearson's ρ between value and response, ≥ 0 in the direction of `kind`), low,
-        high (Student's t over people on atanh ρ; NaN for one person), slope (response per unit of the signal).
-        A filter that does not respond at all has NaN.
+        kind, rho (mean over people of Pearson's ρ between signal and response, ≥ 0 in the direction of `kind`; a
+        person to whom the filter does not respond counts as 0), low, high (95 % interval of that mean, Student's t
+        over people, within [−1, 1]; NaN for one person), slope (response per unit of the signal).
+
+        ValueError: fewer than 3 different values; through two points every line fits, ρ is ±1.
         """
+        if (distinct := len(np.unique(self.values))) < 3:
+            raise ValueError(
+                f"a sweep of {distinct} different values has ρ = ±1 whatever the filter: expected at least 3"
+            )
         rows = []
         for kind, opposite, y in _signals(self.task, self.values):
             if np.ptp(y) == 0:  # −30° and 30° alone: |yaw| did not change
@@ -62,18 +68,16 @@ class CausalCurve:
             length = np.linalg.norm(x, axis=1)
             alive = length > 1e-6 * np.abs(self.responses).max(1)
             with np.errstate(invalid="ignore", divide="ignore"):
-                rho = np.where(alive, product / (length * np.linalg.norm(y)), np.nan)  # (p, f)
-            z = np.arctanh(np.clip(rho, -1 + 1e-9, 1 - 1e-9))
-            slope = product.mean(0) / (y**2).sum()
-            for i, c in enumerate(self.filters):
-                seen = z[~np.isnan(z[:, i]), i]
-                middle = seen.mean() if len(seen) else np.nan
-                wide = len(seen) > 1
-                half = stats.t.ppf(0.975, len(seen) - 1) * seen.std(ddof=1) / np.sqrt(len(seen)) if wide else np.nan
-                sign = -1.0 if middle < 0 else 1.0
-                low, high = np.tanh(sign * middle - half), np.tanh(sign * middle + half)
-                side = kind if sign > 0 else opposite
-                rows.append((c, side, np.tanh(sign * middle), low, high, sign * slope[i]))
+                rho = np.where(alive, product / (length * np.linalg.norm(y)), 0.0).clip(-1, 1)  # (p, f)
+            people, middle = len(rho), rho.mean(0)
+            half = np.full(len(middle), np.nan)
+            if people > 1:
+                half = stats.t.ppf(0.975, people - 1) * rho.std(0, ddof=1) / np.sqrt(people)
+            sign = np.where(middle < 0, -1.0, 1.0)
+            low, high = (np.clip(sign * middle + end * half, -1, 1) for end in (-1, 1))
+            slope = sign * product.mean(0) / (y**2).sum()
+            side = np.where(sign > 0, kind, opposite)
+            rows += zip(self.filters, side, sign * middle, low, high, slope, strict=True)
         return pd.DataFrame(rows, columns=["filter", "kind", "rho", "low", "high", "slope"])
 
     def agreement(self, crafts) -> pd.DataFrame:

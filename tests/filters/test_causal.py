@@ -9,7 +9,7 @@ from torch import nn
 
 from facelab import nets
 from facelab.faces.faceset import FaceSet
-from facelab.filters.causal import causal_curve
+from facelab.filters.causal import CausalCurve, causal_curve
 from facelab.filters.craft import find_crafts
 from facelab.filters.responses import responses
 
@@ -56,9 +56,36 @@ def test_tuning_names_the_cause(net):
     tuning = causal_curve(net, sweeps(), "yaw", "0").tuning()
     strong = tuning[tuning["rho"] > 0.9].set_index("filter")["kind"].to_dict()
     assert strong == {0: "left", 1: "right", 2: "sideways"}
-    assert tuning[tuning["filter"].isin([3, 4])]["rho"].isna().all()
+    assert (tuning[tuning["filter"].isin([3, 4])][["rho", "low", "high", "slope"]] == 0).all(axis=None)
     slope = tuning.query("filter == 0 and kind == 'left'")["slope"].iloc[0]
     assert slope == pytest.approx(1 / 255, rel=0.02)
+
+
+def of_people(rhos):
+    """One filter's curve whose correlations with yaw are `rhos`, person by person; None = it does not respond."""
+    y = np.linspace(-1, 1, 5)
+    other = y**2 - (y**2).mean()
+    y, other = y / np.linalg.norm(y), other / np.linalg.norm(other)
+    x = [0 * y if r is None else r * y + np.sqrt(1 - r**2) * other for r in rhos]
+    return CausalCurve("yaw", "0", np.array([7]), y * 60, np.array(x)[:, :, None] + 3)
+
+
+@pytest.mark.parametrize("rhos", [[1, 1, 1, -1], [1] + [None] * 9, [0.5, 0.9, None], [-0.4, -0.8, 0.1], [1, 1, 1]])
+def test_rho_is_the_plain_mean_over_people(rhos):
+    row = of_people(rhos).tuning().iloc[0]
+    plain = np.array([r or 0 for r in rhos], float)
+    sign = 1 if plain.mean() > 0 else -1
+    half = stats.t.ppf(0.975, len(plain) - 1) * stats.sem(plain)
+    expected = np.clip(abs(plain.mean()) + half * np.array([0, -1, 1]), -1, 1)
+    assert row[["rho", "low", "high"]].tolist() == pytest.approx(expected.tolist(), abs=1e-9)
+    assert row["kind"] == ("left" if sign > 0 else "right") and row["filter"] == 7
+
+
+def test_two_values_make_no_correlation(net):
+    curve = causal_curve(net, [faces(np.array([-30.0, 30, 30]), np.full(3, i)) for i in range(3)], "yaw", "0")
+    assert len(curve.table()) == 15  # before and after are worth a look all the same
+    with pytest.raises(ValueError, match=r"a sweep over 2 different values .* expected at least 3"):
+        curve.tuning()
 
 
 def test_one_person_has_no_interval(net):
@@ -76,7 +103,7 @@ def test_agreement_shows_a_correlation_that_is_no_cause(net):
     table = causal_curve(net, [faces(YAWS + i, np.full(13, i), brown=np.full(13, 90.0)) for i in (0, 0)], "yaw", "0")
     table = table.agreement(crafts).query("craft").set_index("filter")
     assert table.loc[[0, 1, 2], "same_side"].all() and (table.loc[[0, 1, 2], "causal_rho"] > 0.9).all()
-    assert np.isnan(table.loc[3, "causal_rho"]) and not table.loc[3, "same_side"]
+    assert table.loc[3, "causal_rho"] == 0 and not table.loc[3, "same_side"]
 
 
 def test_expressions_sweep_their_intensity(net):
