@@ -7,6 +7,7 @@ and refitted to what is left. The same is done to random sets of as many filters
 reported, not ratios.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -28,10 +29,13 @@ def ablated(net, filters: Mapping[str, Iterable[int]], *, how: str = "zero", mea
     """While the block runs, the maps of `filters` (layer → indices) in `net` are constant.
 
     how: "zero", or "mean": each at its mean response over a data set, `means` (layer → (C,)). The map is
-    replaced after the non-linearity that follows the layer (how that is found: `facelab.filters.taps`);
-    whatever reads it later, a skip connection included, sees the constant. For inference: no gradient passes.
+    replaced where `responses` measures it (after the non-linearity that follows the layer, see
+    `facelab.filters.taps`) and nowhere else; whatever reads that map later, a skip connection included, sees
+    the constant. Where that is, one pass over a single blank image tells at the start. For inference: no
+    gradient passes.
 
-    ValueError: unknown layer, filter out of range, unknown `how`, no means.
+    ValueError: unknown layer, filter out of range, unknown `how`, no means, a layer that `responses` could not
+    measure.
 
     >>> from facelab import nets
     >>> net = nets.wrap(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.ReLU()), size=4)
@@ -41,20 +45,24 @@ def ablated(net, filters: Mapping[str, Iterable[int]], *, how: str = "zero", mea
     0.0
     """
     values = _values(net, filters, how, means)
-    edit = _Edit(values)
+    edit = _Edit(values, {layer: net.convs[layer].out_channels for layer in values})
     with ExitStack() as stack:
         for layer in values:
-            hook = net.convs[layer].register_forward_hook(lambda _m, _a, out, name=layer: edit.mark(out, name))
+            hook = net.convs[layer].register_forward_hook(taps.hook(edit, edit.mark, layer))
             stack.callback(hook.remove)
+        stack.callback(net.module.register_forward_pre_hook(lambda _m, _a: edit.begin()).remove)
         stack.callback(net.module.register_forward_hook(lambda _m, _a, out: edit.finish(out)).remove)
         stack.enter_context(edit)
+        if values:
+            with torch.no_grad(), taps.evaluating(net.module):
+                net.module(torch.zeros(1, 1 if net.grey else 3, net.size, net.size, device=net.device))
+            edit.learn()
         yield net
 
 
 def _values(net, filters, how, means) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """layer → (indices, the constants they get), checked."""
-    if how not in HOW:
-        raise unknown("how", how, HOW)
+    _check_how(how)
     if how == "mean" and means is None:
         raise ValueError("how='mean' needs means: {layer: (C,) mean responses}, e.g. a response table's layer.mean(0)")
     values = {}
@@ -71,24 +79,47 @@ def _values(net, filters, how, means) -> dict[str, tuple[torch.Tensor, torch.Ten
 
 
 class _Edit(taps.Follow):
-    """Follows the marked maps as a tap does, and overwrites channels where a tap would read them."""
+    """Follows the marked maps as a tap does, and overwrites channels of the very maps a tap would keep.
 
-    def __init__(self, values):
-        super().__init__(0, {}, taps.mean)
-        self.values = values
+    A tap may keep a map for the time being (before pooling, before the other half of a gate) and a later one
+    instead. An edit cannot be taken back, so a first pass only counts how many non-linearities a layer's map
+    is found after; the passes after it write at the last of them, or, where there is none, at the first
+    place that takes the map as it stands.
+    """
+
+    def __init__(self, values, channels):
+        super().__init__(1, channels, taps.mean)
+        self.values, self.last = values, None  # None: still counting
+        self.bends = Counter()
+
+    def begin(self) -> None:
+        """A pass starts: nothing is found yet, whatever became of the pass before."""
+        self.ran.clear()
+        self.found.clear()
+        self.final.clear()
+        self.bends.clear()
 
     def finish(self, out) -> None:
         for tensor in taps.tensors(out):
             self.take_marks(tensor)
 
-    def take_marks(self, tensor) -> None:
-        self._final(tensor, getattr(tensor, self.key, ((), ()))[0])
+    def learn(self) -> None:
+        self.complain()
+        self.last = self.bends.copy()
+
+    def _final(self, maps, names) -> None:
+        self.bends.update(names)
+        super()._final(maps, names)
 
     @torch.no_grad()
-    def _final(self, maps, names) -> None:
-        for name in self.values.keys() & names:
-            index, constant = (value.to(maps.device) for value in self.values[name])
-            maps[:, index] = constant.to(maps.dtype)[:, None, None]
+    def _pooled(self, maps, *names):
+        if self.last is None:
+            return super()._pooled(maps, *names)
+        for name in names:
+            if self.bends[name] == self.last[name]:
+                index, constant = (value.to(maps.device) for value in self.values[name])
+                maps[:, index] = constant.to(maps.dtype)[:, None, None]
+        return None  # only that it was found counts here
 
 
 def ablation(
@@ -113,13 +144,16 @@ def ablation(
     layer's. Each set costs one pass over `images` faces (drawn at random; None = all): at 15 ms a face and
     the defaults, some three minutes.
 
-    ValueError: nothing to ablate, unknown task, layer or filter, no labels, fewer people than folds.
+    ValueError: nothing to ablate, unknown task, layer, filter or `how`, no labels, fewer people than folds, a
+    labelled face without landmarks where the net aligns.
     """
+    _check_how(how)
     taken = _chosen(filters)
     _values(net, taken, "zero", None)
     if read is not None and read not in net.convs:
         raise unknown("layer", read, net.convs)
     known = np.flatnonzero(~np.isnan(faces.targets(tasks.get(task).name)).any(1))
+    _check_landmarks(net, faces, known)
     rng = np.random.default_rng(seed)
     if images is not None and images < len(known):
         known = np.sort(rng.choice(known, images, replace=False))
@@ -168,6 +202,7 @@ def ablate_columns(
     >>> bool((lost.summary["difference_low"] > 0.5).all())
     True
     """
+    _check_how(how)
     if layer not in table.layers:
         raise unknown("layer", layer, table.layers)
     taken = _chosen({layer: filters} if not hasattr(filters, "items") and not hasattr(filters, "layers") else filters)
@@ -178,8 +213,6 @@ def ablate_columns(
     known = ~np.isnan(targets).any(1)
     x, rng = x[known], np.random.default_rng(seed)
     constant = x.mean(0) if how == "mean" else np.zeros(x.shape[1])
-    if how not in HOW:
-        raise unknown("how", how, HOW)
 
     def without(chosen):
         keep = np.ones(x.shape[1], bool)
@@ -189,6 +222,24 @@ def ablate_columns(
     sets = [taken, *(_random(taken, {layer: x.shape[1]}, rng) for _ in range(random_sets))]
     people, changed = np.asarray(table.identities)[known], (without(chosen) for chosen in sets)
     return compare(targets[known], people, task, x, changed, taken, layer, how, folds, bootstraps, seed)
+
+
+def _check_how(how) -> None:
+    if how not in HOW:
+        raise unknown("how", how, HOW)
+
+
+def _check_landmarks(net, faces, known) -> None:
+    """Said here, before faces are drawn: the net would number them as it gets them, not as the caller does."""
+    if net.template is None:
+        return
+    lacking = known[~np.isfinite(faces.landmarks[known]).all((1, 2))]
+    if len(lacking):
+        raise ValueError(
+            f"face {lacking[0]} of {faces.name!r} has no landmarks (NaN); {len(lacking)} of its {len(known)} labelled "
+            f"faces lack them. {net.name!r} aligns faces by five landmarks: leave those out, "
+            "faces[~np.isnan(faces.landmarks).any((1, 2))]"
+        )
 
 
 def _chosen(filters) -> dict[str, np.ndarray]:

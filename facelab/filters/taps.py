@@ -86,9 +86,9 @@ def capture(
     start = follow.mark if where == "after" else follow.take
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_evaluating(module))
+        stack.enter_context(evaluating(module))
         for name, layer in layers.items():
-            stack.callback(layer.register_forward_hook(_hook(follow, start, name)).remove)
+            stack.callback(layer.register_forward_hook(hook(follow, start, name)).remove)
         if where == "after":
             stack.enter_context(follow)
         out = module(x)
@@ -99,7 +99,7 @@ def capture(
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while: batch norm must neither use nor update the statistics of these images."""
     training = [m for m in module.modules() if m.training]
     for m in training:
@@ -111,8 +111,10 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             m.training = True
 
 
-def _hook(follow, start, name):
-    def hook(module, args, out):
+def hook(follow, start, name):
+    """A forward hook for layer `name`: `start` gets its output and name; a second run in a pass is an error."""
+
+    def run(module, args, out):
         if name in follow.ran:
             raise ValueError(
                 f"layer {name!r} runs more than once in a pass, so a filter has no single response to an "
@@ -121,7 +123,7 @@ def _hook(follow, start, name):
         follow.ran.add(name)
         start(out, name)
 
-    return hook
+    return run
 
 
 def _calls(text: str) -> frozenset[str]:
@@ -216,7 +218,8 @@ class Follow(TorchFunctionMode):
         setattr(out, self.key, (frozenset([name]), frozenset()))
 
     def take(self, maps: Tensor, name: str) -> None:
-        self.found[name] = self._pooled(maps, name)
+        with torch._C.DisableTorchFunction():  # a look is no use of the map: an ablation around it must not act here
+            self.found[name] = self._pooled(maps, name)
 
     def take_marks(self, tensor: Tensor) -> None:
         """The map as it stands here, for layers that have none yet."""

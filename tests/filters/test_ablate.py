@@ -1,5 +1,6 @@
 """Ablated maps are exactly constant and everything downstream follows; what a probe loses is what was taken."""
 
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from facelab import nets, tasks
+from facelab import nets
 from facelab.faces.faceset import FaceSet
 from facelab.filters.ablate import ablate_columns, ablated, ablation
 from facelab.filters.responses import Responses, responses
@@ -79,6 +80,109 @@ def test_measuring_under_an_ablation_sees_it(layer):
     assert np.allclose(under[layer][:, :4][:, other], plain[layer][:, :4][:, other], atol=1e-6)
     later = {"a": "b", "b": "c", "c": None}[layer]
     assert later is None or not np.allclose(under[later], plain[later])
+
+
+class Odd(nn.Module):
+    """Networks whose maps pass several calls that could be theirs. `keep` masks the one that `responses` measures."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, wide = kind, dict(kernel_size=3, padding=1)
+        self.stem, self.bn = nn.Conv2d(3, 4, **wide), nn.BatchNorm2d(4)
+        self.c1, self.c2 = nn.Conv2d(4, 4, **wide), nn.Conv2d(4, 4, **wide)
+
+    def forward(self, x, keep=1):
+        return getattr(self, self.kind)(self.stem(x), keep)
+
+    def pre_activation(self, x, keep):
+        x = x + self.c1(F.relu(x) * keep)
+        x = x + self.c2(F.relu(x))
+        return F.relu(x)
+
+    def gated(self, x, keep):
+        h = self.bn(x)
+        return self.c2(self.c1(h) + h * torch.sigmoid(h) * keep)
+
+    def gate_read_twice(self, x, keep):
+        gate = torch.sigmoid(x)
+        return self.c2(x * gate * keep) + self.c1(gate)
+
+    def squeezed(self, x, keep):
+        y = self.bn(x)
+        gate = torch.sigmoid(self.c1(F.relu(self.c2(F.adaptive_avg_pool2d(y, 1)))))
+        return F.relu(y * gate + 0.3) * keep
+
+    def pooled_before(self, x, keep):
+        pooled = F.max_pool2d(self.bn(x), 2)
+        return self.c1(pooled) + self.c2(F.relu(pooled) * keep)
+
+    def linear_stream(self, x, keep):
+        x = self.bn(x) * keep
+        x = x + self.c1(x)
+        return x + self.c2(x)
+
+
+ODD = ["pre_activation", "gated", "gate_read_twice", "squeezed", "pooled_before", "linear_stream"]
+
+
+def odd(kind):
+    torch.manual_seed(1)
+    module = Odd(kind)
+    module.bn.running_mean.uniform_(-1, 1)
+    nn.init.constant_(module.bn.bias, 1.5)  # no map is all negative
+    return nets.wrap(module, size=12)
+
+
+@pytest.mark.parametrize("kind", ODD)
+@torch.no_grad()
+def test_only_the_map_that_responses_records_is_replaced(kind):
+    net, x = odd(kind), torch.rand(3, 3, 12, 12)
+    expected, plain = net.module(x, mask(4, [1])[0]), net(x)
+    with ablated(net, {"stem": [1]}):
+        for _ in range(2):
+            assert torch.allclose(net(x), expected, atol=1e-6)
+    assert torch.equal(net(x), plain) and not torch.allclose(plain, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("where", ["after", "before"])
+@torch.no_grad()
+def test_measuring_neither_moves_an_ablation_nor_misses_it(kind, where):
+    net, faces = odd(kind), people(3, 2)
+    plain = responses(net, faces, where=where, cached=False, progress=False)
+    with ablated(net, {"stem": [1]}):
+        under = responses(net, faces, where=where, cached=False, progress=False)
+    if where == "after":
+        assert (under["stem"][:, 1] == 0).all() and (plain["stem"][:, 1] != 0).all()
+        assert np.allclose(np.delete(under["stem"], 1, 1), np.delete(plain["stem"], 1, 1), atol=1e-6)
+        return
+    seen = {}  # every conv's own output, in the masked network
+    with ExitStack() as stack:
+        for name, layer in net.convs.items():
+            look = lambda _m, _a, out, name=name: seen.update({name: out.mean((2, 3))})  # noqa: E731
+            stack.callback(layer.register_forward_hook(look).remove)
+        net.module(net.prepare(faces), mask(4, [1])[0])
+    for name, expected in seen.items():
+        assert np.allclose(under[name], expected, atol=1e-6)
+
+
+def test_a_pass_that_fails_does_not_spoil_the_next():
+    net, x = odd("pre_activation"), torch.rand(2, 3, 12, 12)
+    with torch.no_grad(), ablated(net, {"stem": [1]}):
+        expected = net(x)
+        with pytest.raises(RuntimeError):
+            net.module(x, torch.ones(5, 1, 1))
+        assert torch.equal(net(x), expected)
+
+
+def test_a_layer_that_has_no_single_map_cannot_be_ablated():
+    net = odd("pre_activation")
+    net.module.pre_activation = lambda x, keep: net.module.c1(net.module.c1(x))
+    with pytest.raises(ValueError, match="layer 'c2' never ran"), ablated(net, {"c2": [0]}):
+        pass
+    with pytest.raises(ValueError, match="layer 'c1' runs more than once"), ablated(net, {"c1": [0]}):
+        pass
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.module.modules())
 
 
 def test_hooks_are_gone_even_after_an_error():
@@ -159,6 +263,25 @@ def test_ablation_wants_something_to_ablate_and_known_names():
         ablation(net, faces, {"0": [0]}, "yawn")
 
 
+def test_a_wrong_how_is_found_before_any_pass(monkeypatch):
+    net, faces = brightness(k=5, m=4)
+    monkeypatch.setattr(net.module, "forward", lambda x: pytest.fail("the network ran"))
+    with pytest.raises(ValueError, match="unknown how 'zeros': did you mean 'zero'"):
+        ablation(net, faces, {"0": [0]}, "yaw", how="zeros", progress=False)
+    with pytest.raises(ValueError, match="unknown how 'zeros': did you mean 'zero'"):
+        ablate_columns(None, "conv", [0], "yaw", how="zeros")
+
+
+def test_faces_without_landmarks_are_named_as_the_caller_numbers_them():
+    net, faces = brightness()
+    net = nets.wrap(net.module, size=8, template=np.array([[2, 2], [6, 2], [4, 4], [2, 6], [6, 6]], float))
+    faces.labels.loc[:9, "yaw"] = np.nan
+    faces.landmarks[5:] = net.template
+    faces.landmarks[[3, 117, 200]] = np.nan  # 3 has no label, so it is not needed
+    with pytest.raises(ValueError, match=r"face 117 of 'bright' has no landmarks \(NaN\); 2 of its 230 labelled"):
+        ablation(net, faces, {"0": [0]}, "yaw", images=50, progress=False)
+
+
 def table(x, labels):
     labels = pd.DataFrame(labels)
     people = pd.factorize(labels["identity"])[0]
@@ -201,6 +324,8 @@ def test_crafts_can_be_given_as_they_are():
     made = table(x, {"identity": np.repeat(np.arange(10), 20), "yaw": yaw})
     crafts = SimpleNamespace(layers={"conv": np.array([0])})
     assert ablate_columns(made, "conv", crafts, "yaw", random_sets=3, bootstraps=20).filters["conv"].tolist() == [0]
-    assert tasks.get("yaw").unit == "degrees"
+    elsewhere = SimpleNamespace(layers={"other": np.array([0])})
+    with pytest.raises(ValueError, match="no filters to ablate"):
+        ablate_columns(made, "conv", elsewhere, "yaw")
     with pytest.raises(ValueError, match="layer 'conv' has no filter 6"):
         ablate_columns(made, "conv", [6], "yaw")
