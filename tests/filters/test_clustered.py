@@ -145,3 +145,37 @@ def test_only_people_whose_label_varies_take_part_in_a_flip_test():
     x, y, who = people(10, 4, 2, 8, slope=1.0)
     y[who >= 6] = 0.0
     assert clustered.flip_evidence(clustered.sums(x, y, who), 0).unit.shape == (6, 2)
+
+
+def seldom(seed, filters=200, k=15, m=93, classes=7, rate=0.02):
+    """Filters that fire on 2 % of the images, at random, and one class of seven: nothing to find."""
+    rng = np.random.default_rng(seed)
+    x = (rng.random((k * m, filters)) < rate) * rng.exponential(size=(k * m, filters))
+    y = np.eye(classes)[rng.integers(0, classes, k * m)]
+    return x, y, np.repeat(np.arange(k), m)
+
+
+def test_permuting_within_people_is_calibrated_where_flipping_is_not():
+    flips, orders = [], []
+    for seed in range(6):
+        x, y, who = seldom(seed)
+        flips.append(p_values(clustered.flip_evidence, clustered.sums(x, y[:, :1], who), 500, seed))
+        orders.append(clustered.permutation_p_values(lambda x=x: iter([x]), y[:, :1], who, 200, seed)[0])
+    flips, orders = np.concatenate(flips), np.concatenate(orders)
+    assert (flips <= 0.05).mean() > 0.1
+    for level in (0.01, 0.05, 0.2):
+        assert (orders <= level).mean() == pytest.approx(level, abs=4.5 * np.sqrt(level / orders.size))
+
+
+def test_permutation_p_values_against_plain_loops():
+    x, y, who = people(5, 6, 3, 3, slope=0.4)
+    x[:, 2], y = 7.0, np.hstack([y > 0, y > 0.5]).astype(float)
+    mixed = np.random.default_rng(1).permutation(30)  # rows in any order
+    found = clustered.permutation_p_values(lambda: iter([x[mixed, :1], x[mixed, 1:]]), y[mixed], who[mixed], 4000, 0)
+    rng, inside = np.random.default_rng(2), lambda a: a - np.stack([a[who == i].mean(0) for i in range(5)])[who]
+    orders = [np.lexsort((rng.random(30), who)) for _ in range(4000)]
+    for s in range(2):
+        score = np.abs(np.array([inside(x[:, :2]).T @ y[order, s] for order in [np.arange(30), *orders]]))
+        score /= np.sqrt((score[1:] ** 2).mean(0))
+        expected = [(score[1:] >= score[0, c] * (1 - 1e-6)).mean() for c in range(2)]
+        assert found[s, :2] == pytest.approx(expected, abs=0.02) and found[s, 2] == 1

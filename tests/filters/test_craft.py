@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from facelab import tasks
+from facelab.filters import deal
 from facelab.filters.craft import find_crafts, shuffled
 
 FAST = {"bootstraps": 200, "permutations": 300}
@@ -216,5 +217,66 @@ def test_too_few_people_whose_label_varies():
     responses = posed()
     labels = responses.labels.copy()
     labels.loc[labels["identity"] > 5, "yaw"] = 0.0
-    with pytest.raises(ValueError, match="it takes 6"):
+    with pytest.raises(ValueError, match="it takes 7"):
         find_crafts(table(responses.layers, labels), "yaw", **FAST)
+
+
+def test_a_rare_class_and_filters_that_seldom_fire_give_no_false_alarm():
+    """15 people, 93 images each, no relation at all: flips alone let some of 200 such filters pass."""
+    passed = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x = (rng.random((1395, 200)) < 0.02) * rng.exponential(size=(1395, 200))
+        shown = np.array(tasks.EXPRESSIONS)[rng.integers(0, 7, 1395)]
+        data = table({"a": x}, {"identity": np.repeat(np.arange(15), 93), "expression": shown})
+        passed.append((find_crafts(data, "expression", **FAST).tests["q"] <= 0.05).sum())
+    assert sum(passed) == 0
+
+
+def between(k, male, m=4, seed=0):
+    """k people, the first `male` of them male, and a filter that knows."""
+    who = np.repeat(np.arange(k), m)
+    x = np.random.default_rng(seed).normal(size=(k * m, 5))
+    x[:, 0] += 4 * (who < male)
+    labels = {"identity": who, "gender": np.where(who < male, "male", "female"), "age": 20.0 + 3 * who}
+    return table({"a": x}, labels)
+
+
+@pytest.mark.parametrize("male", [7, 2])
+def test_people_are_held_out_over_the_classes_and_ranks(male):
+    """At random, seed 16 would hold out women only."""
+    data = between(15, male)
+    for seed in (0, 5, 16, 17):
+        crafts = find_crafts(data, "gender", seed=seed, **FAST) if male == 7 else None
+        if crafts:
+            assert crafts.held_out_people == 5 and crafts.tests["held_out_rho"].notna().all()
+            assert crafts.layers["a"].tolist() == [0]
+        gender, people = data.targets("gender"), data.identities
+        held = deal.deal(gender, people, 5, False, seed)
+        assert held.sum() == 5 and 0 < held[:male].sum() < male
+        ages = deal.deal(data.targets("age"), people, 5, False, seed)
+        assert ages.reshape(5, 3).sum(1).tolist() == [1] * 5  # one of every three neighbours
+
+
+def test_a_label_that_does_not_vary_among_the_held_out_is_not_tested(caplog):
+    with pytest.raises(ValueError, match="does not vary among the held-out"):
+        find_crafts(between(30, 1), "gender", **FAST)
+    rng = np.random.default_rng(0)
+    who, shown = np.repeat(np.arange(20), 14), np.tile(np.arange(7), 40)
+    shown[(shown == 6) & deal.deal(np.zeros((280, 1)), who, 7, True, 0)[who]] = 0
+    labels = {"identity": who, "expression": np.array(tasks.EXPRESSIONS)[shown]}
+    tests = find_crafts(table({"a": rng.normal(size=(280, 3))}, labels), "expression", **FAST).tests
+    assert len(tests) == 6 * 3 and tests["held_out_rho"].notna().all()
+    assert f"{tasks.EXPRESSIONS[6]!r} is not tested" in caplog.text
+
+
+def test_how_many_people_a_test_takes():
+    """Filters that all go together pass once in 2^(people − 1) flips, whatever their number."""
+    with pytest.raises(ValueError, match="come 6 people with labels to learn from, and it takes 7"):
+        find_crafts(posed(k=8), "yaw", held_out=0.25, **FAST)
+    assert find_crafts(posed(k=9), "yaw", held_out=0.25, **FAST).people == 7
+    with pytest.raises(ValueError, match="come 10 ways to deal the labels to people, and it takes 20"):
+        find_crafts(between(8, 4), "gender", held_out=0.25, **FAST)  # 3 and 3 of six people, either way round
+    assert find_crafts(between(10, 4), "gender", held_out=0.2, **FAST).people == 8
+    label = np.arange(5.0)
+    assert deal.able(label, np.arange(5), False) == 60 and deal.able(label**2, np.arange(5), False) == 120
