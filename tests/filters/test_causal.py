@@ -84,7 +84,7 @@ def test_rho_is_the_plain_mean_over_people(rhos):
 def test_two_values_make_no_correlation(net):
     curve = causal_curve(net, [faces(np.array([-30.0, 30, 30]), np.full(3, i)) for i in range(3)], "yaw", "0")
     assert len(curve.table()) == 15  # before and after are worth a look all the same
-    with pytest.raises(ValueError, match=r"a sweep over 2 different values .* expected at least 3"):
+    with pytest.raises(ValueError, match=r"a sweep of 2 different values .* expected at least 3"):
         curve.tuning()
 
 
