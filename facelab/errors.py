@@ -1,6 +1,8 @@
 """What an error says: the value, what was expected, the nearest match."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
 
 
 def unknown(kind: str, value, known) -> ValueError:
@@ -18,3 +20,45 @@ def unknown(kind: str, value, known) -> ValueError:
         return ValueError(f"unknown {kind} {value!r}: did you mean {' or '.join(map(repr, near))}?")
     shown = ", ".join(map(repr, known[:12])) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
     return ValueError(f"unknown {kind} {value!r}: expected one of {shown or 'none: there are none here'}")
+
+
+def whole(name: str, value, least: int, of: str = "") -> None:
+    """TypeError where `value` is no whole number, ValueError where it is below `least`.
+
+    >>> whole("batch", 64, 1)
+    >>> whole("batch", 0.5, 1)
+    Traceback (most recent call last):
+    TypeError: batch 0.5: expected a whole number, at least 1, not float
+    """
+    expected = f"at least {least}{of and ' ' + of}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} {value!r}: expected a whole number, {expected}, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} {value!r}: expected {expected}")
+
+
+def number(name: str, value) -> None:
+    """TypeError where `value` is no real number.
+
+    >>> number("gamma", "0.01")
+    Traceback (most recent call last):
+    TypeError: gamma '0.01': expected a number, not str
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} {value!r}: expected a number, not {type(value).__name__}")
+
+
+def named(kind: str, value) -> list[str]:
+    """The names in `value`, one or several. TypeError for anything else.
+
+    >>> named("task", "yaw"), named("task", ("yaw", "age"))
+    (['yaw'], ['yaw', 'age'])
+    >>> named("task", 3)
+    Traceback (most recent call last):
+    TypeError: 3 is no task: expected a name or a list of names, not int
+    """
+    found = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"{name!r} is no {kind}: expected a name or a list of names, not {type(name).__name__}")
+    return found

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from scipy import stats
 from tqdm import tqdm
 
-from facelab.errors import unknown
+from facelab.errors import named, number, unknown, whole
 from facelab.filters.lasso import lambda_max, lasso_paths
 from facelab.filters.moments import Moments, System
 
@@ -111,14 +111,14 @@ class Curve:
         Departs from the paper by taking RMSE on held-out people, and max(r) as the error of predicting the mean: a
         dense end that overfits must not widen the tolerance.
         """
+        number("gamma", gamma)
         if not 0 <= gamma < 1:
             raise ValueError(f"gamma {gamma!r} is out of range: expected 0 ≤ gamma < 1")
         if self.num[self.best] == 0 or self.gain_low <= 0:
             return None
         if gamma == 0:
-            everything = np.arange(self.filters)
-            return Knee(self.filters, len(self.lambdas) - 1, 0.0, float(self.rmse[-1]), self.filters, self.filters,
-                        everything, np.ones(self.filters))  # fmt: skip
+            c = self.filters
+            return Knee(c, len(self.lambdas) - 1, 0.0, float(self.rmse[-1]), c, c, np.arange(c), np.ones(c))
         index = _knee_index(self.num, self.rmse, self.null_rmse, gamma)
         low = high = np.nan
         if len(self.half_num):
@@ -179,28 +179,26 @@ class TaskCurves(Mapping):
 
     def knees(self, gamma: float = 0.01) -> dict[str, np.ndarray]:
         """The filters each layer keeps; a layer without a knee is absent."""
-        knees = {layer: curve.knee(gamma) for layer, curve in self._curves.items()}
-        return {layer: knee.filters for layer, knee in knees.items() if knee is not None}
+        return {layer: knee.filters for layer, curve in self._curves.items() if (knee := curve.knee(gamma))}
 
     def table(self, gamma: float = 0.01) -> pd.DataFrame:
         """One row per layer: width, knee with interval, errors, R². Columns of a layer without a knee are empty."""
         rows = []
         for layer, curve in self._curves.items():
             knee = curve.knee(gamma)
-            rows.append(
-                {
-                    "task": self.task,
-                    "layer": layer,
-                    "filters": curve.filters,
-                    "knee": knee.num if knee else None,
-                    "knee_low": knee.low if knee else None,
-                    "knee_high": knee.high if knee else None,
-                    "rmse": float(curve.rmse.min()),
-                    "rmse_mean": curve.null_rmse,
-                    "r2": curve.r2,
-                    "gap": curve.gap,
-                }
-            )
+            row = {
+                "task": self.task,
+                "layer": layer,
+                "filters": curve.filters,
+                "knee": knee.num if knee else None,
+                "knee_low": knee.low if knee else None,
+                "knee_high": knee.high if knee else None,
+                "rmse": float(curve.rmse.min()),
+                "rmse_mean": curve.null_rmse,
+                "r2": curve.r2,
+                "gap": curve.gap,
+            }
+            rows.append(row)
         return pd.DataFrame(rows)
 
 
@@ -255,7 +253,7 @@ def characteristic_curves(
     Departs from the papers by held-out errors and intervals (they give neither), and by standardised columns (else λ
     means something else in every layer; β comes back in raw units).
 
-    Raises ValueError for an unknown task or layer, and for moments with fewer than two folds.
+    ValueError: unknown task or layer, fewer than two folds, numbers out of range. TypeError: the wrong kind.
 
     >>> from facelab.filters.responses import Responses
     >>> rng = np.random.default_rng(0)
@@ -266,12 +264,15 @@ def characteristic_curves(
     >>> curves["yaw"]["conv"].knee(gamma=0.05).filters
     array([0, 1])
     """
-    tasks = [tasks] if isinstance(tasks, str) else list(tasks or moments.tasks)
-    layers = [layers] if isinstance(layers, str) else list(layers or moments.layers)
+    if not hasattr(moments, "system"):
+        raise TypeError(f"expected Moments (fl.measure, or Responses.moments(tasks)), not {type(moments).__name__}")
+    whole("n_lambdas", n_lambdas, 2)
+    whole("half_samples", half_samples, 0)
+    tasks = named("task", moments.tasks if tasks is None else tasks) or list(moments.tasks)
+    layers = named("layer", moments.layers if layers is None else layers) or list(moments.layers)
     for kind, asked, known in (("task", tasks, moments.tasks), ("layer", layers, moments.layers)):
-        for name in asked:
-            if name not in known:
-                raise unknown(kind, name, known)
+        if wrong := [name for name in asked if name not in known]:
+            raise unknown(kind, wrong[0], known)
     halves = _halves(moments, half_samples, seed)
     pairs = [(task, layer) for layer in layers for task in tasks]
     work = (delayed(_curve)(moments, task, layer, n_lambdas, ratio, halves) for task, layer in pairs)

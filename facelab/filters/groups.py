@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from facelab import tasks
+from facelab import errors, tasks
 from facelab.faces.faceset import split_people
 
 
@@ -69,9 +69,10 @@ class Rows:
         """The rows of a label table. blocks: how many, or (n,) the block of each image (see `partition`).
 
         ValueError for an unknown task or one without any label, an empty table, too few people, or given
-        blocks that tear a person apart.
+        blocks that tear a person apart. TypeError where names or folds are none.
         """
-        names = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+        names = tuple(dict.fromkeys(errors.named("task", names)))
+        errors.whole("folds", folds, 1)
         if not names:
             raise ValueError("no task named: expected one or more of " + ", ".join(tasks.TASKS))
         known = [tasks.get(n) for n in names]

@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from facelab import cache, tasks
-from facelab.errors import unknown
+from facelab.errors import named, unknown, whole
 from facelab.faces.faceset import FaceSet, split_people
 from facelab.filters import taps
 from facelab.filters.groups import Rows
@@ -116,7 +116,7 @@ def responses(
     none of it.
 
     ValueError: empty face set, unknown layer, `where` or `reduce`, a layer that cannot be measured, a
-    response that is not finite.
+    response that is not finite. TypeError: an argument of the wrong kind.
 
     >>> import torch
     >>> from facelab import nets
@@ -162,6 +162,7 @@ def measure(
     of the same faces is in the cache, the network does not run. float64 sums, memory independent of n.
 
     ValueError as `responses`, and: unknown task, a task without any label, fewer people or blocks than folds.
+    TypeError: an argument of the wrong kind.
     """
     chosen = _check(net, faces, layers, where, reduce, batch)
     rows = Rows.of(
@@ -191,13 +192,19 @@ def measure(
 
 
 def _check(net, faces, layers, where, reduce, batch) -> dict:
+    if not (hasattr(net, "convs") and hasattr(net, "prepare")):
+        raise TypeError(
+            "expected a Net: wrap a module with fl.nets.wrap(module, size=…) or load one with fl.nets.load(name), "
+            f"not {type(net).__name__}"
+        )
+    if not (hasattr(faces, "images") and hasattr(faces, "labels")):
+        raise TypeError(f"expected a FaceSet, e.g. fl.faces.load('rendered/wild'), not {type(faces).__name__}")
     taps.check(where, reduce)
-    if batch < 1:
-        raise ValueError(f"batch {batch!r}: expected at least 1 image")
+    whole("batch", batch, 1, "image")
     if len(faces) == 0:
         raise ValueError(f"face set {faces.name!r} is empty: there is nothing to measure")
     convs = net.convs
-    names = [layers] if isinstance(layers, str) else list(convs if layers is None else layers)
+    names = named("layer", convs if layers is None else layers)
     for name in names:
         if name not in convs:
             raise unknown("layer", name, convs)

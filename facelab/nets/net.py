@@ -17,11 +17,8 @@ from facelab.faces.faceset import FaceSet
 from facelab.nets.fetch import fetch
 from facelab.nets.sources import get
 
-_LUMA = (
-    0.299,
-    0.587,
-    0.114,
-)  # ITU-R BT.601, what "grey" means in the photo formats the grey nets were trained on
+# ITU-R BT.601, what "grey" means in the photo formats the grey nets were trained on.
+_LUMA = (0.299, 0.587, 0.114)
 
 
 class Net(nn.Module):
@@ -166,8 +163,10 @@ def _average(output: torch.Tensor) -> torch.Tensor:
 def load(name: str, *, device: str | torch.device = "auto") -> Net:
     """A pretrained network of `SOURCES`, in evaluation mode, its weights fetched on first use.
 
-    ValueError for an unknown name; `FetchError` where the weights cannot be had.
+    ValueError for an unknown name, TypeError for what is no name; `FetchError` where the weights cannot be had.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a source, e.g. 'identity', not {type(name).__name__}: see SOURCES")
     source = get(name)
     where = devices.device(device)
     net = Net(

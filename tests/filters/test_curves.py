@@ -202,3 +202,27 @@ def test_looking_up_what_is_not_there_names_what_is(curves):
         curves["age"]
     with pytest.raises(ValueError, match="did you mean 'last'"):
         curves["yaw"]["lastt"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"moments": table()}, TypeError, r"expected Moments \(.* Responses.moments\(tasks\)\), not Responses"),
+        ({"moments": "moments"}, TypeError, "expected Moments .fl.measure, .* not str"),
+        ({"half_samples": -1}, ValueError, "half_samples -1: expected at least 0"),
+        ({"half_samples": 2.5}, TypeError, "half_samples 2.5: expected a whole number, at least 0, not float"),
+        ({"n_lambdas": 1}, ValueError, "n_lambdas 1: expected at least 2"),
+        ({"n_lambdas": "9"}, TypeError, "n_lambdas '9': expected a whole number, at least 2, not str"),
+        ({"tasks": 3}, TypeError, "3 is no task: expected a name or a list of names, not int"),
+        ({"layers": 3}, TypeError, "3 is no layer: expected a name or a list of names, not int"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused(seen, wrong, error, message):
+    with pytest.raises(error, match=message):
+        characteristic_curves(**{"moments": seen, "progress": False} | wrong)
+
+
+@pytest.mark.parametrize("gamma", ["0.01", None, True])
+def test_a_gamma_that_is_no_number_is_refused(curves, gamma):
+    with pytest.raises(TypeError, match=f"gamma {gamma!r}: expected a number, not"):
+        curves["yaw"]["last"].knee(gamma)

@@ -332,3 +332,30 @@ def test_a_table_can_be_cut_and_asked(net):
 def test_progress_is_counted_in_faces(net, capsys):
     fl.responses(net, faces(), cached=False)
     assert "100/100" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"net": nn.Sequential(nn.Conv2d(3, 4, 3))},
+            r"expected a Net: wrap a module with fl.nets.wrap\(module, size=…\)",
+        ),
+        ({"net": nn.Sequential(nn.Conv2d(3, 4, 3))}, r"or load one with fl.nets.load\(name\), not Sequential"),
+        ({"faces": "wild"}, r"expected a FaceSet, e.g. fl.faces.load\('rendered/wild'\), not str"),
+        ({"batch": 2.5}, "batch 2.5: expected a whole number, at least 1 image, not float"),
+        ({"batch": "64"}, "batch '64': expected a whole number"),
+        ({"folds": 2.5}, "folds 2.5: expected a whole number, at least 1, not float"),
+        ({"tasks": 3}, "3 is no task: expected a name or a list of names, not int"),
+        ({"tasks": ["yaw", None]}, "None is no task"),
+        ({"layers": [0]}, "0 is no layer: expected a name or a list of names, not int"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(net, wrong, message):
+    arguments = {"net": net, "faces": NOISE, "tasks": ["yaw"]} | wrong
+    with pytest.raises(TypeError, match=message):
+        fl.measure(**arguments, **QUIET)
+    if not {"tasks", "folds"} & set(wrong):
+        del arguments["tasks"]
+        with pytest.raises(TypeError, match=message):
+            fl.responses(**arguments, **QUIET)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from facelab.nets import Net, wrap
+from facelab.nets import Net, load, wrap
 
 
 def small(seed=0):
@@ -157,3 +157,9 @@ def test_fingerprint_of_a_hooked_net_is_never_the_same():
     assert len({key, net.fingerprint, net.fingerprint}) == 3
     hook.remove()
     assert net.fingerprint == key
+
+
+@pytest.mark.parametrize("name", [3, None, ["age"]])
+def test_only_a_name_is_loaded(name):
+    with pytest.raises(TypeError, match=f"expected the name of a source, e.g. 'identity', not {type(name).__name__}"):
+        load(name)
