@@ -48,7 +48,7 @@ def describe(results: dict, name: str) -> str:
     for notebook, run in about["notebooks"].items():
         number = notebook[:2]
         parameters = ", ".join(f"{k} = {v}" for k, v in run["parameters"].items())
-        lines += [f"## {number} · {run['title']}", ""]
+        lines += [f"## {run['title']}", ""]
         lines += [f"{parameters}; {about['minutes'][notebook]:.1f} minutes.", ""]
         lines += ["| result | value | 95 % interval | unit | paper | note |", "|---|---:|---:|---|---:|---|"]
         lines += [_row(key, entry) for key, entry in results.items() if key.startswith(f"{number}.")]
