@@ -12,18 +12,20 @@ from facelab.faces.people import Person
 
 
 class Surface(NamedTuple):
-    """albedo (n, 3) linear RGB; gloss (n,) strength of the highlight; sharp (n,) its exponent."""
+    """albedo (n, 3) linear RGB; gloss (n,) strength of the highlight; sharp (n,) its exponent; relief (n,) height of what
+    is too fine for the mesh, in half head heights."""
 
     albedo: torch.Tensor
     gloss: torch.Tensor
     sharp: torch.Tensor
+    relief: torch.Tensor
 
 
 def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.Tensor, cloth=None) -> Surface:
     """The surface at n points: where (n, 3) template positions, part (n,), masks (n, 3); cloth: linear RGB of what
     covers the shoulders, None = nothing."""
     albedo, gloss = torch.empty_like(where), torch.full_like(where[:, 0], 0.05)
-    sharp = torch.full_like(gloss, 14.0)
+    sharp, relief = torch.full_like(gloss, 14.0), torch.zeros_like(gloss)
     for code in part.unique().tolist():
         at = (part == code).nonzero()[:, 0]
         w = where[at]
@@ -45,7 +47,7 @@ def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.
             flat = {3: (0.72, 0.68, 0.58), 4: (0.42, 0.13, 0.12), 5: (0.16, 0.035, 0.035)}[code]
             inwards = ((w[:, 2] - 0.9) / 0.5).clamp(0.05, 1)[:, None]  # the mouth is dark inside
             albedo[at] = _colour(flat, w) * inwards
-    return Surface(albedo.clamp(0.002, 1), gloss, sharp)
+    return Surface(albedo.clamp(0.002, 1), gloss, sharp, relief)
 
 
 def _colour(rgb, like: torch.Tensor) -> torch.Tensor:
@@ -91,8 +93,8 @@ def _skin(person: Person, w: torch.Tensor, masks: torch.Tensor):
     lash = lash + 0.4 * made * _bump((y - 7.225) ** 2 + ((ax - 0.31) / 9) ** 2, 0.012)
     lid = 0.3 * made * _bump(((y - 7.385) / 0.7) ** 2 + ((ax - 0.32) / 3.5) ** 2, 0.045)
     colour = colour * (1 - ((lash + lid) * (z > 1.15)).clamp(0, 0.9))[:, None]
-    hair = _colour(person.hair_now, w)
-    brow = torch.lerp(hair, _colour(person.hair, w), 0.8 * person.makeup)  # pencilled brows keep their colour
+    hair = _colour(person.natural_now, w)
+    brow = torch.lerp(hair, _colour(person.natural, w), 0.8 * person.makeup)  # pencilled brows keep their colour
 
     at = (masks[:, 0] > 0.01).nonzero()[:, 0]
     lip = skin[at] * torch.tensor([0.95, 0.55, 0.58], device=w.device) ** (0.6 + 0.8 * person.lips)

@@ -12,7 +12,8 @@ import torch
 
 from facelab.faces.bust import Bust
 from facelab.faces.paint import paint
-from facelab.faces.raycast import Scene, vertex_normals
+from facelab.faces.raster import rasterise
+from facelab.faces.raycast import vertex_normals
 
 SHOULDERS = (0.35, 0.1, 0.1)  # share of yaw, pitch and roll that the shoulders follow
 
@@ -24,7 +25,10 @@ class Shot:
     yaw, pitch, roll in degrees; light = direction to the key light in camera axes (x right, y up, z to the camera), key
     and fill their linear RGB strength; head = the head's height as a share of the picture's; distance of the camera in
     half head heights; offset (x, y) of the head in pictures; background = linear RGB at the top and bottom and a seed
-    for its blobs (0 = plain); cloth = linear RGB over the shoulders; exposure multiplies everything.
+    for its blobs (0 = plain); cloth = linear RGB over the shoulders; exposure multiplies everything; blur = sigma of a
+    Gaussian as a share of the picture's side; noise = the sensor's standard deviation at mid grey, in 0 … 1 of sRGB,
+    grain its seed; occluder = seed of something before the face (0 = nothing); rim = strength of a light from behind;
+    saturation and contrast as 1 = as it is.
     """
 
     yaw: float = 0.0
@@ -41,6 +45,13 @@ class Shot:
     blobs: int = 0
     cloth: tuple[float, float, float] = (0.1, 0.12, 0.18)
     exposure: float = 1.0
+    blur: float = 0.0
+    noise: float = 0.0
+    grain: int = 0
+    occluder: int = 0
+    rim: float = 0.0
+    saturation: float = 1.0
+    contrast: float = 1.0
 
 
 def rotation(yaw, pitch, roll) -> torch.Tensor:
@@ -84,57 +95,103 @@ def project(points: torch.Tensor, shot: Shot, size: int) -> torch.Tensor:
 def photograph(bust: Bust, shots: list[Shot], size: int, *, supersample: int = 2):
     """Pictures of one bust: uint8 (n, 3, size, size) and landmarks float32 (n, 5, 2).
 
-    Every pixel is the mean of supersample² rays, averaged in linear light, then encoded as sRGB.
+    Every pixel is the mean of supersample² points, averaged in linear light, then encoded as sRGB.
     """
-    scene, images, landmarks = Scene(bust.points, bust.faces), [], []
+    images, landmarks, faces = [], [], bust.faces.int().contiguous()
     for shot in shots:
         points = posed(bust, shot)
-        scene.move(points)
-        picture = _expose(bust, scene, points, shot, size, supersample)
-        images.append(picture.permute(2, 0, 1).cpu().numpy())
+        side = size * supersample
+        picture = _background(shot, side, points.device).reshape(-1, 3)
+        seen = rasterise(_screen(points, shot, side), faces, side)
+        picture[seen.at] = _shaded(bust, points, faces, seen, shot, side)
+        picture = picture.reshape(size, supersample, size, supersample, 3)
+        picture = sum(picture[:, i, :, j] for i in range(supersample) for j in range(supersample)) / supersample**2
+        images.append(_encoded(picture * shot.exposure).permute(2, 0, 1).cpu().numpy())
         turn = rotation(*torch.tensor([shot.yaw, shot.pitch, shot.roll])).to(points)
         landmarks.append(project(bust.landmarks @ turn.T, shot, size).cpu().numpy())
     return np.ascontiguousarray(np.stack(images)), np.stack(landmarks).astype(np.float32)
 
 
-def _expose(bust: Bust, scene: Scene, points, shot: Shot, size: int, ss: int) -> torch.Tensor:
-    side, device = size * ss, points.device
-    pixel = (torch.arange(side, device=device) + 0.5) / side
-    u = (pixel - 0.5 - shot.offset[0]) * 2 / shot.head  # on the plane through the head's middle
-    v = -(pixel - 0.5 - shot.offset[1]) * 2 / shot.head
-    x, y = u.expand(side, side).reshape(-1), v[:, None].expand(side, side).reshape(-1)
-    colour = _background(shot, side, device).reshape(-1, 3)
-    near = points[:, :2] * (shot.distance / (shot.distance - points[:, 2:]))
-    low, high = near.amin(0) - 0.02, near.amax(0) + 0.02
-    rays = ((x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])).nonzero()[:, 0]
-    direction = torch.stack([x, y, torch.full_like(x, -shot.distance)], 1)[rays]
-    hits = scene.cast(torch.tensor([0.0, 0.0, shot.distance], device=device).expand_as(direction), direction)
-    on = (hits.face >= 0).nonzero()[:, 0]
-    colour[rays[on]] = _shaded(bust, points, hits.face[on], hits.weights[on], direction[on], shot)
-    colour = colour.reshape(size, ss, size, ss, 3)
-    colour = sum(colour[:, i, :, j] for i in range(ss) for j in range(ss)) / ss**2
-    return _encoded(colour * shot.exposure)
+def _screen(points: torch.Tensor, shot: Shot, side: int) -> torch.Tensor:
+    """(v, 3) what `rasterise` takes: column, row, 1 / distance from the camera's plane."""
+    return torch.cat([project(points, shot, side), 1 / (shot.distance - points[:, 2:])], 1)
 
 
-def _shaded(bust: Bust, points, face, weights, direction, shot: Shot) -> torch.Tensor:
-    carried = torch.cat([vertex_normals(points, bust.faces), bust.where, bust.masks, bust.shade[:, None]], 1)
-    corners = bust.faces[face]  # (n, 3)
-    at = torch.nn.functional.embedding_bag(corners, carried, per_sample_weights=weights, mode="sum")  # (n, 10)
-    normal, where, masks, shade = at.split((3, 3, 3, 1), 1)
+def _shaded(bust: Bust, points, faces, seen, shot: Shot, side: int) -> torch.Tensor:
+    """(n, 3) linear light from the points seen."""
+    carried = torch.cat([points, vertex_normals(points, bust.faces), bust.where, bust.masks, bust.shade[:, None]], 1)
+    at = torch.nn.functional.embedding_bag(
+        bust.faces[seen.face], carried, per_sample_weights=seen.weights, mode="sum"
+    )  # (n, 13)
+    place, normal, where, masks, shade = at.split((3, 3, 3, 3, 1), 1)
+    camera = torch.tensor([0.0, 0.0, shot.distance], device=points.device)
+    towards = torch.nn.functional.normalize(camera - place, dim=1)
     normal = torch.nn.functional.normalize(normal, dim=1)
-    towards = torch.nn.functional.normalize(-direction, dim=1)
     facing = (normal * towards).sum(1, keepdim=True)
     normal = torch.where(facing < 0, normal - 2 * facing * towards, normal)  # sheets have two sides
-    surface = paint(bust.person, where, bust.part[face], masks, shot.cloth)
+    surface = paint(bust.person, where, bust.part[seen.face], masks, shot.cloth)
+    normal = _bumped(normal, place, surface.relief, seen.at, side)
     light = torch.nn.functional.normalize(torch.tensor(shot.light, device=points.device), dim=0)
+    lit = _lit(points, faces, place, light)[:, None]
     wrap = torch.tensor([0.25, 0.12, 0.1], device=points.device)  # light that skin scatters past the terminator
     cosine = (normal @ light)[:, None]
-    diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.4 + 0.6 * shade)
+    diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.5 + 0.5 * shade) * (0.15 + 0.85 * lit)
     sky = (0.72 + 0.28 * normal[:, 1:2]) * (0.25 + 0.75 * shade)
     half = torch.nn.functional.normalize(towards + light, dim=1)
     shine = (normal * half).sum(1).clamp(min=0) ** surface.sharp * surface.gloss * (surface.sharp + 8) / 25
     key, fill = (torch.tensor(c, device=points.device) for c in (shot.key, shot.fill))
-    return surface.albedo * (key * diffuse + fill * sky) + key * (shine[:, None] * (0.3 + 0.7 * shade))
+    return surface.albedo * (key * diffuse + fill * sky) + key * lit * (shine[:, None] * (0.3 + 0.7 * shade))
+
+
+def _bumped(normal, place, relief, at, side: int) -> torch.Tensor:
+    """Normals (n, 3) tilted by the slope of the relief (n,), found from the neighbours in the picture.
+
+    With σx, σy the steps in space and hx, hy the steps in height to the next column and row, the surface gradient is
+    sign(d) (hx σy × N + hy N × σx), d = σx · (σy × N), and the new normal is parallel to |d| N minus it (Blinn 1978, in
+    the form that needs no coordinates on the surface).
+    """
+    row = torch.full((side * side + 2 * side,), -1, dtype=torch.int64, device=at.device)
+    row[at + side] = torch.arange(len(at), device=at.device)
+
+    def steps(stride):
+        here = torch.arange(len(at), device=at.device)
+        after, before = row[at + side + stride], row[at + side - stride]
+        after, before = torch.where(after < 0, here, after), torch.where(before < 0, here, before)
+        space, height = place[after] - place[before], relief[after] - relief[before]
+        broken = (space.norm(dim=1) > 0.12) | (height.abs() > 0.05)  # the edge of something
+        return space, torch.where(broken, 0.0, height)[:, None]
+
+    sx, hx = steps(1)
+    sy, hy = steps(side)
+    a, b = torch.linalg.cross(sy, normal), torch.linalg.cross(normal, sx)
+    d = (sx * a).sum(1, keepdim=True)
+    return torch.nn.functional.normalize(d.abs() * normal - d.sign() * (hx * a + hy * b) + 1e-9 * normal, dim=1)
+
+
+def _lit(points, faces, place, light, side: int = 320) -> torch.Tensor:
+    """(n,) share of the key light that reaches the places: a picture taken from the light, looked up softly."""
+    helper = torch.tensor([0.0, 1.0, 0.0], device=light.device)
+    across = torch.nn.functional.normalize(torch.linalg.cross(helper, light), dim=0)
+    frame = torch.stack([across, torch.linalg.cross(light, across), light], 1)  # (3, 3)
+    zoom = side / 4.8
+
+    def seen_from_light(x):
+        x = x @ frame
+        return torch.cat([x[:, :2] * zoom + side / 2, 1 / (8 - x[:, 2:])], 1)
+
+    found = rasterise(seen_from_light(points), faces, side)
+    nearest = torch.zeros(side * side, device=light.device)
+    nearest[found.at] = found.nearness
+    x = seen_from_light(place)
+    depth = 1 / x[:, 2]
+    lit = torch.zeros_like(depth)
+    for dx, dy in ((0, 0), (2, 1), (-1, 2), (-2, -1), (1, -2)):
+        column = (x[:, 0] + dx).round().long().clamp(0, side - 1)
+        line = (x[:, 1] + dy).round().long().clamp(0, side - 1)
+        near = nearest[line * side + column]
+        gap = depth - 1 / near.clamp(min=1e-3)  # how far behind what the light meets first
+        lit += torch.where(near > 0, ((0.12 - gap) / 0.06).clamp(0, 1), 1.0)
+    return lit / 5
 
 
 def _background(shot: Shot, side: int, device) -> torch.Tensor:

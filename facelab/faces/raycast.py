@@ -21,8 +21,8 @@ class Hits(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _warp():
-    """warp and the one kernel: compiled on first use into our cache folder, without its banner."""
+def warp():
+    """The module warp, made ready: it compiles kernels on first use into our cache folder, without its banner."""
     import warp as wp
 
     wp.config.log_level = 40  # errors only
@@ -30,6 +30,12 @@ def _warp():
     wp.config.kernel_cache_dir = str(cache.folder() / "warp")
     with _hushed(not torch.cuda.is_available()):
         wp.init()
+    return wp
+
+
+@lru_cache(maxsize=1)
+def _kernel():
+    wp = warp()
 
     @wp.kernel
     def cast(
@@ -68,7 +74,7 @@ def _hushed(hush: bool):
 
 
 class Scene:
-    """A mesh that rays can be cast against many times; its vertices may move (`move`), its faces not.
+    """A mesh that rays can be cast against many times.
 
     >>> triangle = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     >>> scene = Scene(triangle, torch.tensor([[0, 1, 2]]))
@@ -83,20 +89,15 @@ class Scene:
             raise ValueError(
                 f"a mesh needs points (v, 3) and faces (f, 3), not {tuple(points.shape)} and {tuple(faces.shape)}"
             )
-        wp, _ = _warp()
+        wp = warp()
         self.device = points.device
         self._points = points.float().contiguous().clone()
         self._faces = faces.int().contiguous().reshape(-1)
         self._mesh = wp.Mesh(wp.from_torch(self._points, dtype=wp.vec3), wp.from_torch(self._faces))
 
-    def move(self, points: torch.Tensor) -> None:
-        """New positions (v, 3) of the same vertices."""
-        self._points.copy_(points)
-        self._mesh.refit()
-
     def cast(self, origin: torch.Tensor, direction: torch.Tensor) -> Hits:
         """The first face each ray meets: origin (n, 3), direction (n, 3) of any length."""
-        wp, kernel = _warp()
+        wp, kernel = _kernel()
         n = len(origin)
         origin, direction = origin.float().contiguous(), direction.float().contiguous()
         face = torch.full((n,), -1, dtype=torch.int32, device=self.device)
