@@ -43,8 +43,8 @@ class Bust:
     pivot: torch.Tensor
 
 
-def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu", glasses=None) -> Bust:
-    """The bust of a person with these facial actions; glasses: True or False, None = as the person usually is."""
+def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu") -> Bust:
+    """The bust of a person with these facial actions and what the person wears."""
     model = heads.load(str(device))
     neutral = model.vertices(person.phenotype, person.shape)
     moved = model.vertices(person.phenotype, person.shape, actions) if actions else neutral
@@ -55,7 +55,7 @@ def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu
     points = points + hair[:, None] * _outwards(where)
     faces, part, shade, masks = model.faces, model.part, model.shade, model.masks
     anchors = torch.unique(faces[skin])
-    for code, extra in _extras(person, person.glasses if glasses is None else glasses):
+    for code, extra in _extras(person):
         at, triangles = (torch.from_numpy(x).to(points.device) for x in extra)
         shift = _carried(at, model.template[anchors], (neutral - model.template)[anchors], k=6 if code == HAIR else 40)
         faces = torch.cat([faces, triangles + len(points)])
@@ -171,12 +171,12 @@ def _interpolate(x: torch.Tensor, knots: torch.Tensor, values: torch.Tensor) -> 
 # ---- meshes of their own
 
 
-def _extras(person: Person, glasses: bool):
+def _extras(person: Person):
     if person.hair_style in ("bob", "long"):
         yield HAIR, _curtain(person)
     if person.hair_style == "bun":
         yield HAIR, _ball((0.0, 7.95, -0.55), 0.27 * person.hair_volume)
-    if glasses:
+    if "eyeglasses" in person.wears:
         yield GLASSES, _glasses(person)
 
 
@@ -197,7 +197,7 @@ def _grid(rows: int, columns: int, closed: bool = False) -> np.ndarray:
 def _curtain(person: Person):
     """Hair that hangs: a sheet round the sides and the back, from inside the hair on top to its ends."""
     end = 6.55 if person.hair_style == "bob" else 5.55
-    rng = np.random.default_rng([person.seed, 1])
+    rng = np.random.default_rng([person.look, 1])
     volume = 0.10 * person.hair_volume
     angle = np.radians(np.linspace(54, 306, 61))  # round the back; the face stays free
     height = np.linspace(8.05, end, 22)
@@ -223,7 +223,7 @@ def _ball(centre, radius: float):
 
 def _glasses(person: Person):
     """Two rims, a bridge and two arms, as tubes along curves."""
-    rng = np.random.default_rng([person.seed, 2])
+    rng = np.random.default_rng([person.look, 2])
     wide, high, thick = rng.uniform(0.23, 0.28), rng.uniform(0.15, 0.23), rng.uniform(0.014, 0.03)
     square = rng.uniform(2, 4)
     t = np.linspace(0, 2 * np.pi, 28, endpoint=False)

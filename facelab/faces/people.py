@@ -1,11 +1,12 @@
-"""A person: everything that makes an identity, drawn from one seed.
+"""A person: everything that makes an identity, drawn from one seed, and the style of the day, drawn anew by `restyled`.
 
 Shape comes from the head model's phenotype (gender, age, weight, ethnic mixture) and its sliders; colours, hair, beard,
 moles and the like from here. What age does to a face (grey hair, wrinkles, a receding hairline) is computed from
-`age` when the face is painted, so that `dataclasses.replace(person, age=70)` is the same person grown old.
+`age` when the face is painted, so that `dataclasses.replace(person, age=70)` is the same person grown old. Hair, beard,
+makeup and what is worn are no identity: `restyled(person, 5)` is the same face on another day.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from facelab.faces import heads
 GENDERS = tasks.get("gender").classes
 ETHNICITIES = tasks.get("ethnicity").classes
 HAIR_STYLES = ("bald", "buzz", "short", "side", "fringe", "bob", "long", "bun", "afro")
+ACCESSORIES = tasks.get("accessories").classes
 BEARDS = ("none", "shadow", "goatee", "moustache", "sideburns", "full")
 
 # Shares of (african, asian, caucasian) and skin albedo (sRGB 0–255: lightest, darkest) per group. The head model knows
@@ -32,6 +34,7 @@ _HAIR = {"black": (22, 18, 16), "brown": (68, 44, 28), "light brown": (110, 76, 
          "red": (140, 66, 32)}  # fmt: skip
 _EYES = {"brown": (82, 50, 28), "dark": (46, 28, 18), "blue": (100, 138, 170), "green": (98, 120, 78),
          "grey": (122, 132, 136)}  # fmt: skip
+_DYES = ((190, 150, 95), (140, 66, 32), (22, 18, 16), (120, 28, 38), (206, 196, 184), (52, 70, 128))
 _GREY = (190, 188, 184)
 # What tells women's faces from men's beyond the model's own gender: larger eyes, higher brows, fuller lips, a smaller
 # nose and jaw. Full at masculinity 0, reversed at 1.
@@ -64,19 +67,23 @@ class Person:
     weight: float
     sliders: tuple[tuple[str, float], ...]
     skin: tuple[float, float, float]
-    hair: tuple[float, float, float]
+    natural: tuple[float, float, float]  # the colour hair grows in: brows and beard
     eyes: tuple[float, float, float]
     lips: float  # how much redder than the skin
-    makeup: float  # strength of the lash line and the shade on the lids
     brows: tuple[float, float, float]  # thickness, arch, darkness, each about 1
-    hair_style: str
-    hair_volume: float
     hairline: float  # + = higher forehead
-    beard: str
     freckles: float
     moles: tuple[tuple[float, float], ...]  # (x, y) on the template's face
     grey_at: float  # age at which half the hair has lost its colour
-    glasses: bool
+    # from here on the style of the day, no identity
+    hair: tuple[float, float, float]  # on the head, before it greys
+    dyed: bool  # dyed hair does not grey
+    hair_style: str
+    hair_volume: float
+    beard: str
+    makeup: float  # strength of the lash line and the shade on the lids
+    wears: tuple[str, ...]  # of `ACCESSORIES`
+    look: int  # seed of what is worn (its kind and colours) and of how the hair falls
 
     @property
     def phenotype(self) -> dict[str, float]:
@@ -110,15 +117,28 @@ class Person:
         return {f"facial_hair:{c}": float(c in own) for c in tasks.get("facial_hair").classes}
 
     @property
+    def accessories(self) -> dict[str, float]:
+        """The five yes / no labels of task `accessories`: what is worn."""
+        return {f"accessories:{c}": float(c in self.wears) for c in ACCESSORIES}
+
+    @property
     def greyness(self) -> float:
         """Share of grey hair, from the age: 0.5 at `grey_at`, from 0.1 to 0.9 within 24 years."""
         return float(1 / (1 + np.exp(-(self.age - self.grey_at) / 5.5)))
 
     @property
     def hair_now(self) -> tuple[float, float, float]:
-        """Hair colour at this age."""
+        """Colour of the hair on the head at this age."""
+        return self.hair if self.dyed else self._greyed(self.hair)
+
+    @property
+    def natural_now(self) -> tuple[float, float, float]:
+        """Colour of the beard, and of brows without a pencil, at this age."""
+        return self._greyed(self.natural)
+
+    def _greyed(self, colour) -> tuple[float, float, float]:
         g = self.greyness
-        return tuple((1 - g) * np.array(self.hair) + g * linear(_GREY))
+        return tuple(((1 - g) * np.array(colour) + g * linear(_GREY)).tolist())
 
 
 def linear(rgb) -> np.ndarray:
@@ -156,8 +176,10 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
     tone = rng.beta(2, 2)
     skin = linear((1 - tone) * np.array(light) + tone * np.array(dark)) * rng.normal(1, 0.03, 3)
     european = ethnicity == "white"
-    hair = rng.choice(list(_HAIR), p=(0.12, 0.33, 0.27, 0.2, 0.08) if european else (0.72, 0.24, 0.04, 0, 0))
     eyes = rng.choice(list(_EYES), p=(0.3, 0.08, 0.32, 0.15, 0.15) if european else (0.4, 0.55, 0, 0.05, 0))
+    natural = _natural(rng, ethnicity)
+    style = _style(np.random.default_rng([0x57E1, int(seed)]), male, age, ethnicity)
+    usual = tuple(w for w in style["wears"] if w in ("earrings", "eyeglasses"))
     return Person(
         seed=int(seed),
         gender=gender,
@@ -167,21 +189,76 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
         mixture=tuple(map(float, mixture)),
         weight=float(rng.beta(3, 3)),
         sliders=_sliders(rng),
-        skin=tuple(skin.clip(0.01, 0.95)),
-        hair=tuple(linear(_HAIR[hair]) * rng.uniform(0.75, 1.3)),
-        eyes=tuple(linear(_EYES[eyes]) * rng.uniform(0.8, 1.2)),
+        skin=tuple(skin.clip(0.01, 0.95).tolist()),
+        natural=natural,
+        eyes=tuple((linear(_EYES[eyes]) * rng.uniform(0.8, 1.2)).tolist()),
         lips=float(rng.uniform(0.5, 1.0) + (0 if male else rng.choice((0.15, 0.7)))),
-        makeup=0.0 if male or age < 16 else float(rng.uniform(0.2, 1.0)),
-        brows=tuple(rng.normal((1.25, 0.7, 1.0) if male else (0.5, 1.5, 1.25), (0.2, 0.35, 0.15)).clip(0.3, 2.0)),
-        hair_style=_hair_style(rng, male, age, ethnicity),
-        hair_volume=float(rng.uniform(0.7, 1.35)),
+        brows=tuple(
+            rng.normal((1.25, 0.7, 1.0) if male else (0.5, 1.5, 1.25), (0.2, 0.35, 0.15)).clip(0.3, 2.0).tolist()
+        ),
         hairline=float(rng.normal(0.0, 0.06) + (max(0.0, age - 35) * 0.004 * rng.uniform(0, 1.5) if male else 0.0)),
-        beard=str(rng.choice(BEARDS, p=(0.42, 0.17, 0.12, 0.1, 0.07, 0.12))) if male and age >= 18 else "none",
         freckles=float(rng.uniform(0.3, 1) if european and rng.random() < 0.3 else 0),
         moles=tuple((float(x), float(y)) for x, y in rng.uniform((-0.45, 6.4), (0.45, 7.8), (rng.poisson(1.0), 2))),
         grey_at=float(rng.normal(56, 8) if male else rng.normal(72, 13)),  # many women dye theirs
-        glasses=bool(rng.random() < 0.15),
+        **(style | {"hair": natural, "dyed": False, "wears": usual}),
     )
+
+
+def restyled(person: Person, rng, *, hair: bool = True, beard: bool = True, accessories: bool = True) -> Person:
+    """The same face on another day: hair style, volume and colour, beard (men from 18), makeup and what is worn are
+    drawn anew, as plausible for gender, age and group; a False keeps that part. rng: a numpy Generator or a seed.
+
+    Head, skin, eyes, brows, moles, hairline and ageing stay; the look (kinds and colours of what is worn, the fall of
+    the hair) always changes.
+
+    >>> someone = person(3)
+    >>> restyled(someone, 1).sliders == someone.sliders, restyled(someone, 1) == restyled(someone, 1)
+    (True, True)
+    """
+    drawn = _style(np.random.default_rng(rng), person.gender == "male", person.age, person.ethnicity)
+    kept = () if hair else ("hair", "dyed", "hair_style", "hair_volume")
+    kept += (() if beard else ("beard",)) + (() if accessories else ("wears", "makeup"))
+    return replace(person, **{name: value for name, value in drawn.items() if name not in kept})
+
+
+def _style(rng, male: bool, age: float, ethnicity: str) -> dict:
+    """The fields of a person that change from day to day; always as many draws, so that no part shifts another."""
+    dyed = bool(rng.random() < (0.04 if male else 0.15)) and age >= 16
+    dye = linear(_DYES[rng.integers(len(_DYES))]) * rng.uniform(0.8, 1.25)
+    natural = _natural(rng, ethnicity)
+    beards = (0.42, 0.17, 0.12, 0.1, 0.07, 0.12)
+    beard, makeup = str(rng.choice(BEARDS, p=beards)), float(rng.uniform(0.2, 1.0))
+    return {
+        "hair": tuple(dye.tolist()) if dyed else natural,
+        "dyed": dyed,
+        "hair_style": _hair_style(rng, male, age, ethnicity),
+        "hair_volume": float(rng.uniform(0.7, 1.35)),
+        "beard": beard if male and age >= 18 else "none",
+        "makeup": 0.0 if male or age < 16 else makeup,
+        "wears": _wears(rng, male, age),
+        "look": int(rng.integers(1, 2**31)),
+    }
+
+
+def _natural(rng, ethnicity: str) -> tuple[float, float, float]:
+    p = (0.12, 0.33, 0.27, 0.2, 0.08) if ethnicity == "white" else (0.72, 0.24, 0.04, 0, 0)
+    return tuple((linear(_HAIR[rng.choice(list(_HAIR), p=p)]) * rng.uniform(0.75, 1.3)).tolist())
+
+
+def _wears(rng, male: bool, age: float) -> tuple[str, ...]:
+    """Earrings and necklaces mostly on women, neckties mostly on men, hats and glasses on anybody: 15 to 25 % each."""
+    grown = age >= 16
+    shares = {
+        "earrings": (0.07 if male else 0.4) if grown else (0.0 if male else 0.2),
+        "hat": 0.18,
+        "necklace": (0.08 if male else 0.34) if grown else (0.02 if male else 0.15),
+        "necktie": (0.4 if male else 0.04) if age >= 18 else 0.0,
+        "eyeglasses": 0.1 + 0.0025 * age,
+    }
+    worn = [name for name, share, u in zip(ACCESSORIES, shares.values(), rng.random(5), strict=True) if u < share]
+    if "necktie" in worn and "necklace" in worn:
+        worn.remove("necklace")  # under the collar
+    return tuple(worn)
 
 
 def people(n: int, seed: int = 0, *, ages: tuple[float, float] = (5.0, 80.0)) -> list[Person]:
@@ -214,16 +291,17 @@ def _slider_names() -> tuple[str, ...]:
 
 
 def _sliders(rng) -> tuple[tuple[str, float], ...]:
-    """Shape sliders: N(0, 0.3²) cut at ±1; left and right share most of their value; one head outline."""
+    """Shape sliders: N(0, 0.3²) cut at ±1, of skull and neck N(0, 0.13²), for a few of those at once already make a
+    head pointed or squashed; left and right share most of their value; one head outline, at most 0.4."""
     values = {}
     for name in _slider_names():
         twin = "l" + name[1:] if name.startswith("r-") else None
-        own = rng.normal(0, 0.3)
+        own = rng.normal(0, 0.13 if name.startswith(("head-", "neck-", "forehead-")) else 0.3)
         values[name] = float(np.clip(values[twin] + 0.2 * own if twin in values else own, -1, 1))
     values["head-age-incr"] = 0.0
     values["mouth-trans-out"] = values.get("mouth-trans-out", 0.0) * 0.15  # a mouth or nose far off the middle
     values["nose-trans-out"] = values.get("nose-trans-out", 0.0) * 0.15
-    values[f"head-{rng.choice(heads.OUTLINES)}"] = float(rng.uniform(0, 0.8))
+    values[f"head-{rng.choice(heads.OUTLINES)}"] = float(rng.uniform(0, 0.4))
     return tuple(values.items())
 
 

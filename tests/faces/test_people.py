@@ -1,11 +1,21 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from facelab import tasks
 from facelab.faces import expressions, heads
-from facelab.faces.people import BEARDS, ETHNICITIES, GENDERS, HAIR_STYLES, linear, people, person
+from facelab.faces.people import (
+    ACCESSORIES,
+    BEARDS,
+    ETHNICITIES,
+    GENDERS,
+    HAIR_STYLES,
+    linear,
+    people,
+    person,
+    restyled,
+)
 
 
 def test_a_seed_is_a_person():
@@ -42,6 +52,52 @@ def test_classes_are_known():
         assert max(map(abs, p.shape.values())) <= 1
 
 
+STYLE = {"hair", "dyed", "hair_style", "hair_volume", "beard", "makeup", "wears", "look"}
+
+
+def test_restyled_keeps_the_face_and_changes_the_rest():
+    who = person(11, gender="male", ethnicity="white", age=40)
+    days = [restyled(who, seed) for seed in range(60)]
+    assert days == [restyled(who, seed) for seed in range(60)]
+    assert restyled(who, np.random.default_rng(4)) == days[4]
+    for field, value in asdict(who).items():
+        seen = {getattr(day, field) for day in days}
+        assert len(seen) > 1 if field in STYLE - {"makeup"} else seen == {value}, field
+    for keep, fields in (
+        ({"hair": False}, {"hair", "dyed", "hair_style", "hair_volume"}),
+        ({"beard": False}, {"beard"}),
+        ({"accessories": False}, {"wears", "makeup"}),
+    ):
+        for seed in range(20):  # what is kept is kept, and shifts nothing else
+            day = asdict(restyled(who, seed, **keep))
+            assert {f for f in day if day[f] != asdict(days[seed])[f]} <= fields
+            assert all(day[f] == asdict(who)[f] for f in fields)
+
+
+def test_style_is_plausible():
+    crowd = [restyled(p, i) for i, p in enumerate(people(1000))]
+
+    def share(name, chosen):
+        return np.mean([name in p.wears for p in crowd if chosen(p)])
+
+    for name in ACCESSORIES:
+        assert 0.12 < share(name, lambda p: True) < 0.26, name
+    assert share("necktie", lambda p: p.age < 18) == 0 and share("earrings", lambda p: p.gender == "male") < 0.15
+    for name, more in (("necktie", "male"), ("necklace", "female"), ("earrings", "female")):
+        assert share(name, lambda p, g=more: p.gender == g) > 2 * share(name, lambda p, g=more: p.gender != g)
+    assert not any({"necktie", "necklace"} <= set(p.wears) for p in crowd)
+    assert all(p.beard == "none" for p in crowd if p.gender == "female" or p.age < 18)
+    assert all(p.makeup == 0 for p in crowd if p.gender == "male" or p.age < 16)
+    assert 0.03 < np.mean([p.dyed for p in crowd]) < 0.15
+    assert all(set(p.accessories.values()) <= {0.0, 1.0} and set(p.wears) <= set(ACCESSORIES) for p in crowd)
+
+
+def test_dyed_hair_does_not_grey():
+    old = replace(person(2), age=85.0)
+    assert old.hair_now == old.natural_now != old.natural
+    assert replace(old, dyed=True).hair_now == old.hair
+
+
 def test_facial_hair_labels_agree():
     who = person(1, gender="male", age=40)
     for beard in BEARDS:
@@ -52,7 +108,7 @@ def test_facial_hair_labels_agree():
 
 
 def test_age_greys_the_hair_and_gender_moves_the_sliders():
-    who = person(2, gender="female", age=30)
+    who = replace(person(2, gender="female", age=30), grey_at=65.0)
     old = replace(who, age=80.0)
     assert old.greyness > 0.7 > 0.2 > who.greyness
     assert old.shape["head-age-incr"] > who.shape["head-age-incr"]

@@ -53,7 +53,7 @@ def test_a_mirrored_picture_is_the_opposite_pose(symmetric):
 
 
 def test_landmarks_lie_on_the_face(symmetric):
-    mesh = bust.make(replace(symmetric, hair_style="bald"), glasses=False)
+    mesh = bust.make(replace(symmetric, hair_style="bald", wears=()))
     (image,), (marks,) = photograph(mesh, [Shot()], 256)
     left, right, nose, mouth_left, mouth_right = marks
     assert left[0] < nose[0] < right[0] and mouth_left[0] < nose[0] < mouth_right[0]
@@ -107,8 +107,8 @@ def test_expressions_move_the_face_and_only_that(symmetric):
 
 
 def test_glasses_and_hair_add_geometry(symmetric):
-    bare = bust.make(replace(symmetric, hair_style="bald"), glasses=False)
-    dressed = bust.make(replace(symmetric, hair_style="long"), glasses=True)
+    bare = bust.make(replace(symmetric, hair_style="bald", wears=()))
+    dressed = bust.make(replace(symmetric, hair_style="long", wears=("eyeglasses",)))
     assert set((bare.part.unique()).tolist()) == set(range(7))
     assert {bust.HAIR, bust.GLASSES} <= set(dressed.part.unique().tolist())
     assert torch.isfinite(dressed.points).all() and dressed.faces.max() == len(dressed.points) - 1
@@ -116,7 +116,7 @@ def test_glasses_and_hair_add_geometry(symmetric):
 
 def test_light_is_fixed_to_the_camera(symmetric):
     """Turned away or not, it is the side of the picture the light comes from that is bright."""
-    mesh = bust.make(replace(symmetric, hair_style="bald"), glasses=False)
+    mesh = bust.make(replace(symmetric, hair_style="bald", wears=()))
     for yaw in (0, 180):
         shot = Shot(yaw=yaw, light=(1.0, 0.2, 0.2), fill=(0.1, 0.1, 0.1), top=(0, 0, 0), bottom=(0, 0, 0))
         (image,), _ = photograph(mesh, [shot], 48)
