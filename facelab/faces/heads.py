@@ -15,8 +15,9 @@ the *template* says what part of the face it is, whoever's face it becomes: pain
 import gzip
 import json
 import logging
+import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,13 +39,7 @@ PARTS = ("skin", "left eye", "right eye", "teeth", "tongue", "mouth cavity", "ey
 MASKS = ("lips", "eyelids", "ears")
 SLIDER_FOLDERS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 OUTLINES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
-_GROUPS = {
-    "helper-l-eye": 1,
-    "helper-r-eye": 2,
-    "helper-upper-teeth": 3,
-    "helper-lower-teeth": 3,
-    "helper-tongue": 4,
-}
+_GROUPS = {"helper-l-eye": 1, "helper-r-eye": 2, "helper-upper-teeth": 3, "helper-lower-teeth": 3, "helper-tongue": 4}
 _LAYOUT = 3  # raised when what the file holds changes
 
 
@@ -94,27 +89,37 @@ class Heads:
                 weight[label] = float(np.interp(value, points, np.eye(len(points))[i]))
         shares = np.array([float(phenotype.get(e, 0.5)) for e in ETHNICS])
         weight |= dict(zip(ETHNICS, shares / shares.sum() if shares.sum() else np.full(3, 1 / 3), strict=True))
-        index = {n: i for i, n in enumerate(self.names)}
         out = np.zeros(len(self.names), np.float32)
-        for i, name in enumerate(self.names):
+        for name, i in self._index.items():
             if name[0] not in "+-!~":
-                out[i] = np.prod([weight[w] for w in name.split("/")])
+                out[i] = math.prod(weight[w] for w in name.split("/"))
         for name, value in (sliders or {}).items():
-            key = f"~{name}" if f"~{name}" in index else f"{'+' if value >= 0 else '-'}{name}"
-            if key not in index:
-                raise unknown("shape slider", name, self.sliders)
-            out[index[key]] = abs(value)
+            kind = "~" if f"~{name}" in self._index else "+" if value >= 0 else "-"
+            out[self._row(kind, name)] = abs(value)
         for name, value in (actions or {}).items():
-            if f"!{name}" not in index:
-                raise unknown("facial action", name, self.actions)
-            out[index[f"!{name}"]] = value
+            out[self._row("!", name)] = value
         return torch.from_numpy(out)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {n: i for i, n in enumerate(self.names)}
+
+    def _row(self, kind: str, name: str) -> int:
+        if kind + name not in self._index:
+            known = {"!": self.actions}.get(kind, self.sliders)
+            raise unknown("facial action" if kind == "!" else "shape slider", name, known)
+        return self._index[kind + name]
 
     def vertices(self, phenotype: dict, sliders: dict | None = None, actions: dict | None = None) -> torch.Tensor:
         """(V, 3) float32: the head of that phenotype, shape and facial action."""
         w = self.coefficients(phenotype, sliders, actions).to(self.shapes.device)
-        used = w.nonzero()[:, 0]
-        return self.template + torch.einsum("s,svc->vc", w[used], self.shapes[used])
+        return self.template + (w @ self.shapes.flatten(1)).reshape(-1, 3)  # most shapes weigh something: no indexing
+
+    def displacements(self, actions: dict) -> torch.Tensor:
+        """(V, 3) what these facial actions add to any head: the model is linear."""
+        rows = [self._row("!", name) for name in actions]
+        w = torch.tensor(list(actions.values()), dtype=self.shapes.dtype, device=self.shapes.device)
+        return (w @ self.shapes[rows].flatten(1)).reshape(-1, 3)
 
 
 def age_parameter(years: float) -> float:
