@@ -261,26 +261,30 @@ def _wears(rng, male: bool, age: float) -> tuple[str, ...]:
     return tuple(worn)
 
 
-def people(n: int, seed: int = 0, *, ages: tuple[float, float] = (5.0, 80.0)) -> list[Person]:
-    """n people, balanced: every ten in order hold each pair of gender and ethnic group once; ages spread evenly over
-    `ages`. Nobody is in two seeds' lists.
+def people(n: int, seed: int = 0, *, ages: tuple[float, ...] = (5.0, 80.0)) -> list[Person]:
+    """n people, balanced: every ten in order hold each pair of gender and ethnic group once, and within each pair the
+    ages spread evenly over `ages` (of more than two numbers, equally many people are between each and the next).
+    Nobody is in two seeds' lists.
 
     >>> [p.gender for p in people(10)].count("male")
     5
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"people {n!r} must be an integer of at least 1")
-    rng = np.random.default_rng([0xC0DE, seed])
-    order = np.concatenate([10 * block + rng.permutation(10) for block in range(-(-n // 10))])[:n]
-    years = rng.permutation((np.arange(n) + rng.random(n)) / n) * (ages[1] - ages[0]) + ages[0]
+    rng, blocks = np.random.default_rng([0xC0DE, seed]), -(-n // 10)
+    order = np.stack([rng.permutation(10) for _ in range(blocks)])  # (blocks, 10) the pair of each person
+    stratum = np.stack([rng.permutation(blocks) for _ in range(10)], 1)  # (blocks, 10) of each pair's ages, in turn
+    within = np.stack([rng.permutation(10) for _ in range(blocks)])  # (blocks, 10) a tenth of the stratum for each pair
+    quantile = (stratum + (within[stratum, np.arange(10)] + rng.random((blocks, 10))) / 10) / blocks
+    years = np.interp(quantile, np.linspace(0, 1, len(ages)), ages)
     return [
         person(
             100_000 * seed + i,
             gender=GENDERS[k % 2],
             ethnicity=ETHNICITIES[(k // 2) % 5],
-            age=round(float(y), 1),
+            age=round(float(years[i // 10, k]), 1),
         )
-        for i, (k, y) in enumerate(zip(order, years, strict=True))
+        for i, k in enumerate(order.ravel()[:n].tolist())
     ]
 
 

@@ -39,6 +39,11 @@ def test_groups_are_balanced():
     ages = np.array([p.age for p in crowd])
     assert ages.min() >= 5 and ages.max() <= 80
     assert np.histogram(ages, bins=5, range=(5, 80))[0] == pytest.approx([40] * 5, abs=1)
+    for group in {(p.gender, p.ethnicity) for p in crowd}:  # and within every group
+        own = [p.age for p in crowd if (p.gender, p.ethnicity) == group]
+        assert np.histogram(own, bins=5, range=(5, 80))[0].tolist() == [4] * 5
+    young = people(200, ages=(1, 5, 80))
+    assert sum(p.age < 5 for p in young) == 100
     assert len({p.seed for p in crowd} | {p.seed for p in people(200, seed=4)}) == 400
 
 
@@ -141,10 +146,33 @@ def test_bad_input_is_named(call, message):
 
 
 def test_expressions_are_made_of_known_actions():
-    assert set(expressions.ACTIONS) == set(expressions.VALENCE) == set(tasks.EXPRESSIONS)
+    assert set(expressions.SHOWN) == set(expressions.COMBINATIONS) == set(expressions.VALENCE)
+    assert set(expressions.SHOWN) - set(tasks.EXPRESSIONS) == {"contempt"}
     known = set(heads.load().actions)
-    for name in tasks.EXPRESSIONS:
-        assert set(expressions.actions(name, 1.0)) <= known
-        assert max(expressions.actions(name, 1.0).values(), default=0) <= 1
-    assert expressions.actions("neutral", 1.0) == {}
+    for name in expressions.SHOWN:
+        for variant in range(40):
+            full = expressions.actions(name, 1.0, variant)
+            assert set(full) <= known and max(full.values(), default=0) <= expressions.STRONGEST
+            half = expressions.actions(name, 0.5, variant)  # the same face, half as strong
+            assert half == pytest.approx({action: weight / 2 for action, weight in full.items()})
+    assert expressions.actions("neutral", 1.0, 5) == {}
     assert expressions.valence("sad", 0.5) == pytest.approx(-0.35)
+
+
+def test_variants_differ_and_lean_a_little():
+    for name in expressions.SHOWN[1:]:
+        drawn = [expressions.actions(name, 1.0, variant) for variant in range(1, 40)]
+        assert len({tuple(a) for a in drawn}) >= len(expressions.COMBINATIONS[name])
+    smile = expressions.actions("happy", 1.0, 3)
+    assert 0 < abs(smile["mouthSmileLeft"] - smile["mouthSmileRight"]) < 0.2
+    plain = expressions.actions("happy", 1.0)
+    assert plain["mouthSmileLeft"] == plain["mouthSmileRight"]
+
+
+def test_contempt_is_on_one_side():
+    sides = set()
+    for variant in range(20):
+        shown = expressions.actions("contempt", 1.0, variant)
+        (side,) = {name.removeprefix("mouthDimple") for name in shown if name.startswith("mouthDimple")}
+        sides.add(side)
+    assert sides == {"Left", "Right"}
