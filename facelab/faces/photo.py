@@ -130,17 +130,31 @@ def _shaded(bust: Bust, points, faces, seen, shot: Shot, side: int) -> torch.Ten
     facing = (normal * towards).sum(1, keepdim=True)
     normal = torch.where(facing < 0, normal - 2 * facing * towards, normal)  # sheets have two sides
     surface = paint(bust.person, where, bust.part[seen.face], masks, shot.cloth)
-    normal = _bumped(normal, place, surface.relief, seen.at, side)
+    normal = _bumped(normal, place, surface.relief / 1.16, seen.at, side)  # 1.16 × 0.1 m in half a head
     light = torch.nn.functional.normalize(torch.tensor(shot.light, device=points.device), dim=0)
     lit = _lit(points, faces, place, light)[:, None]
+    shade = torch.where((bust.part[seen.face] - 1.5).abs()[:, None] < 1, shade.clamp(min=0.75), shade)  # eyes
     wrap = torch.tensor([0.25, 0.12, 0.1], device=points.device)  # light that skin scatters past the terminator
     cosine = (normal @ light)[:, None]
     diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.5 + 0.5 * shade) * (0.15 + 0.85 * lit)
     sky = (0.72 + 0.28 * normal[:, 1:2]) * (0.25 + 0.75 * shade)
     half = torch.nn.functional.normalize(towards + light, dim=1)
     shine = (normal * half).sum(1).clamp(min=0) ** surface.sharp * surface.gloss * (surface.sharp + 8) / 25
+    shine = torch.lerp(shine, surface.gloss * _strand_shine(normal, half, light, shot), surface.hair)[:, None]
+    grazing = (1 - (normal * towards).sum(1, keepdim=True).clamp(0, 1)) ** 4
     key, fill = (torch.tensor(c, device=points.device) for c in (shot.key, shot.fill))
-    return surface.albedo * (key * diffuse + fill * sky) + key * lit * (shine[:, None] * (0.3 + 0.7 * shade))
+    light_in = key * diffuse + fill * sky + shot.rim * grazing * (0.3 + 0.7 * shade)
+    tint = torch.lerp(torch.ones_like(surface.albedo), 0.25 + 3 * surface.albedo, surface.hair[:, None])
+    return surface.albedo * light_in + (key * lit * shine * tint + 0.12 * fill * grazing) * (0.3 + 0.7 * shade)
+
+
+def _strand_shine(normal, half, light, shot: Shot) -> torch.Tensor:
+    """(n,) the highlight of hair that falls down over the surface: sin(T, H)⁶⁰ with T along the strands, a band across
+    them (Kajiya and Kay 1989)."""
+    down = -rotation(*torch.tensor([shot.yaw, shot.pitch, shot.roll]))[:, 1].to(normal)
+    strand = torch.nn.functional.normalize(down - (normal @ down)[:, None] * normal + 0.1 * normal, dim=1)
+    sine = (1 - (strand * half).sum(1) ** 2).clamp(min=0)
+    return 0.35 * sine**30 * ((normal @ light) * 2).clamp(0, 1)
 
 
 def _bumped(normal, place, relief, at, side: int) -> torch.Tensor:
