@@ -1,4 +1,4 @@
-"""The colour of a point of a bust: skin, eyes, hair, cloth and what is worn, smooth functions of its place on the template.
+"""The colour of a point of a bust: skin, eyes, hair, cloth and what is worn, smooth functions of its template place.
 
 Evaluated per pixel, so it is as sharp as the picture, and the same for every pose, light and expression of a person.
 """
@@ -8,14 +8,15 @@ from typing import NamedTuple
 import torch
 
 from facelab.faces import bust as geometry
+from facelab.faces import clothes, wear
 from facelab.faces.patterns import colour, noise
 from facelab.faces.people import Person
 from facelab.faces.skin import skin
 
 
 class Surface(NamedTuple):
-    """albedo (n, 3) linear RGB; gloss (n,) strength of the highlight; sharp (n,) its exponent; relief (n,) height of what
-    is too fine for the mesh, in 0.1 m; hair (n,) how much it shines like hair, in bands across the strands."""
+    """albedo (n, 3) linear RGB; gloss (n,) strength of the highlight; sharp (n,) its exponent; relief (n,) height of
+    what is too fine for the mesh, in 0.1 m; hair (n,) how much it shines like hair, in bands across the strands."""
 
     albedo: torch.Tensor
     gloss: torch.Tensor
@@ -35,18 +36,14 @@ def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.
         if code in (0, 6):
             albedo[at], gloss[at], relief[at], hair[at] = _head(person, w, masks[at])
             if cloth is not None:
-                worn = at[w[:, 1] < 5.95 - 0.3 * w[:, 2]]
-                weave = noise(person.seed, where[worn], 55, 11, 5)
-                albedo[worn] = colour(cloth, where[worn]) * (1 + 0.06 * weave)[:, None]
-                gloss[worn], relief[worn] = 0.01, 0.004 * weave
+                worn, colours, raised = clothes.covering(person, w, cloth)
+                albedo[at[worn]], gloss[at[worn]], relief[at[worn]] = colours, 0.01, raised
         elif code in (1, 2):
             albedo[at] = _eye(person, w, 1.0 if code == 1 else -1.0)
             gloss[at], sharp[at] = 0.9, 300.0
-        elif code == geometry.HAIR:
-            albedo[at], gloss[at], relief[at] = _strands(person, w)
-            hair[at] = 1.0
-        elif code == geometry.GLASSES:
-            albedo[at], gloss[at], sharp[at] = colour((0.02, 0.018, 0.016), w), 0.5, 40.0
+        elif code >= geometry.HAIR:
+            albedo[at], gloss[at], sharp[at] = wear.surface(code, person, w, masks[at], cloth)
+            hair[at] = float(code == geometry.HAIR)
         else:
             flat = {3: (0.72, 0.68, 0.58), 4: (0.42, 0.13, 0.12), 5: (0.16, 0.035, 0.035)}[code]
             inwards = ((w[:, 2] - 0.9) / 0.5).clamp(0.05, 1)[:, None]  # the mouth is dark inside
@@ -80,12 +77,18 @@ def _strands(person: Person, w: torch.Tensor):
     if person.hair_style in ("afro", "buzz"):
         streak = noise(person.look, w, 55, 9) + 0.5 * noise(person.look, w, 110, 10)
         streak, deep = (0.2, 0.016) if person.hair_style == "afro" else (0.12, 0.004), streak
-        return colour(person.hair_now, w) * (1 + streak[0] * deep).clamp(0.3, 2)[:, None], 0.015 + 0 * deep, streak[1] * deep
+        return (
+            colour(person.hair_now, w) * (1 + streak[0] * deep).clamp(0.3, 2)[:, None],
+            0.015 + 0 * deep,
+            streak[1] * deep,
+        )
     along = w * torch.tensor([1.0, 0.1, 0.35], device=w.device)
     coarse, fine = noise(person.look, along, 30, 9), noise(person.look, along, 95, 10)
     streak = 0.16 * coarse + 0.12 * fine
-    return colour(person.hair_now, w) * (1 + streak).clamp(0.3, 2)[:, None], (0.5 + 0.3 * fine).clamp(min=0.05), (
-        0.012 * coarse + 0.005 * fine
+    return (
+        colour(person.hair_now, w) * (1 + streak).clamp(0.3, 2)[:, None],
+        (0.5 + 0.3 * fine).clamp(min=0.05),
+        (0.012 * coarse + 0.005 * fine),
     )
 
 

@@ -17,7 +17,10 @@ from facelab.faces import heads
 
 GENDERS = tasks.get("gender").classes
 ETHNICITIES = tasks.get("ethnicity").classes
-HAIR_STYLES = ("bald", "buzz", "short", "side", "fringe", "bob", "long", "bun", "afro")
+HAIR_STYLES = (
+    "bald", "horseshoe", "buzz", "cornrows", "short", "side", "quiff", "pixie", "fringe", "bob", "long", "curly",
+    "braids", "bun", "ponytail", "afro",
+)  # fmt: skip
 ACCESSORIES = tasks.get("accessories").classes
 BEARDS = ("none", "shadow", "goatee", "moustache", "sideburns", "full")
 
@@ -103,7 +106,8 @@ class Person:
         added = {name: amount * grown for name, amount in _FEMININE.items()}
         added["eyebrows-angle-up"] += 0.25  # the template's brows look stern
         added["head-age-incr"] = 0.7 * np.clip((self.age - 35) / 45, 0, 1)
-        return {name: float(np.clip(v + added.get(name, 0.0), -1, 1)) for name, v in self.sliders}
+        own = np.clip((self.age + 4) / 16, 0, 1)  # small children's faces differ less: the sliders are made for adults
+        return {name: float(np.clip(own * v + added.get(name, 0.0), -1, 1)) for name, v in self.sliders}
 
     @property
     def facial_hair(self) -> dict[str, float]:
@@ -224,7 +228,7 @@ def restyled(person: Person, rng, *, hair: bool = True, beard: bool = True, acce
 def _style(rng, male: bool, age: float, ethnicity: str) -> dict:
     """The fields of a person that change from day to day; always as many draws, so that no part shifts another."""
     dyed = bool(rng.random() < (0.04 if male else 0.15)) and age >= 16
-    dye = linear(_DYES[rng.integers(len(_DYES))]) * rng.uniform(0.8, 1.25)
+    dye = linear(_DYES[rng.choice(len(_DYES), p=(0.32, 0.2, 0.24, 0.14, 0.06, 0.04))]) * rng.uniform(0.8, 1.25)
     natural = _natural(rng, ethnicity)
     beards = (0.42, 0.17, 0.12, 0.1, 0.07, 0.12)
     beard, makeup = str(rng.choice(BEARDS, p=beards)), float(rng.uniform(0.2, 1.0))
@@ -253,7 +257,7 @@ def _wears(rng, male: bool, age: float) -> tuple[str, ...]:
         "hat": 0.18,
         "necklace": (0.08 if male else 0.34) if grown else (0.02 if male else 0.15),
         "necktie": (0.4 if male else 0.04) if age >= 18 else 0.0,
-        "eyeglasses": 0.1 + 0.0025 * age,
+        "eyeglasses": 0.1 + 0.0025 * age if age >= 5 else 0.02,
     }
     worn = [name for name, share, u in zip(ACCESSORIES, shares.values(), rng.random(5), strict=True) if u < share]
     if "necktie" in worn and "necklace" in worn:
@@ -310,14 +314,21 @@ def _sliders(rng) -> tuple[tuple[str, float], ...]:
 
 
 def _hair_style(rng, male: bool, age: float, ethnicity: str) -> str:
-    p = dict(bald=0.0, buzz=0.01, short=0.04, side=0.04, fringe=0.09, bob=0.28, long=0.4, bun=0.14, afro=0.0)
+    black = ethnicity == "black"
     if male:
-        p = dict(bald=0.08, buzz=0.2, short=0.32, side=0.26, fringe=0.1, bob=0.02, long=0.02, bun=0.0, afro=0.0)
-        p["bald"] += max(0.0, age - 40) * 0.008
+        p = {"bald": 0.06, "buzz": 0.17, "short": 0.3, "side": 0.16, "quiff": 0.12, "fringe": 0.09, "curly": 0.03,
+             "bob": 0.01, "long": 0.02, "ponytail": 0.01}  # fmt: skip
+        p |= {"bald": 0.06 + max(0.0, age - 40) * 0.006, "horseshoe": max(0.0, age - 42) * 0.009}
+    else:
+        p = {"buzz": 0.01, "pixie": 0.09, "fringe": 0.06, "bob": 0.2, "long": 0.3, "curly": 0.12, "bun": 0.1,
+             "ponytail": 0.12}  # fmt: skip
+        p["pixie"] += max(0.0, age - 50) * 0.008
     if age < 18:
         p["bald"] = 0.0
-    if ethnicity == "black":
-        p["afro"] = 0.25
+    if black:
+        p |= {"afro": 0.22, "braids": 0.03 if male else 0.2, "cornrows": 0.08}
         p["buzz"] += 0.15 if male else 0.0
-    weights = np.array([p[s] for s in HAIR_STYLES])
+    if age < 4:  # the hair of the smallest is short
+        p = {"buzz": 0.35, "short": 0.4, "fringe": 0.25}
+    weights = np.array([p.get(s, 0.0) for s in HAIR_STYLES])
     return str(rng.choice(HAIR_STYLES, p=weights / weights.sum()))
