@@ -1,7 +1,8 @@
 """Images and labels: face sets, rendered heads."""
 
 from facelab.faces.faceset import FaceSet
-from facelab.faces.people import Person, person
-from facelab.faces.rendered import PRESETS, load, sweep
+from facelab.faces.people import Person, person, restyled
+from facelab.faces.presets import PRESETS, counts
+from facelab.faces.rendered import load, sweep
 
-__all__ = ["PRESETS", "FaceSet", "Person", "load", "person", "sweep"]
+__all__ = ["PRESETS", "FaceSet", "Person", "counts", "load", "person", "restyled", "sweep"]

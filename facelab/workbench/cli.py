@@ -1,7 +1,6 @@
 """The command `facelab`."""
 
 import logging
-import math
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,43 +61,59 @@ def faces() -> None:
 def list_faces() -> None:
     """The presets: how many images, the options of `facelab.faces.load` with their defaults, what varies."""
     with _plainly():
-        from facelab.faces.rendered import PRESETS, SITTING, VARIES
+        from facelab.faces import presets
 
-        for name, options in PRESETS.items():
-            images = math.prod(options.values()) * SITTING[name]
+        for name, options in presets.PRESETS.items():
             shown = ", ".join(f"{option}={value}" for option, value in options.items())
-            click.echo(f"{name}  {images:,} images ({shown})\n  {VARIES[name]}")
+            click.echo(f"{name}  {presets.images(name):,} images ({shown}), like {presets.STANDS_FOR[name]}")
+            click.echo(f"  {presets.VARIES[name]}")
 
 
 @faces.command()
 @click.argument("preset")
 @click.option("--size", default=128, show_default=True, help="Side of the images in pixels.")
 @click.option("--seed", default=0, show_default=True, help="Other people, other light.")
+@click.option("--people", type=int, help="How many people. [default: the preset's own]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another option of the preset.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write PNG images and labels.csv here too.")
-def render(preset: str, size: int, seed: int, out: Path | None) -> None:
-    """Render PRESET into the cache, or find it there."""
+def render(preset: str, size: int, seed: int, people: int | None, settings: tuple[str, ...], out: Path | None) -> None:
+    """Render PRESET into the cache, or find it there (`facelab faces list` names presets and options)."""
     with _plainly():
         from facelab.faces import load
+        from facelab.workbench import export
 
-        rendered = load(preset, size=size, seed=seed, progress=sys.stderr.isatty())
+        options = {key: export.whole(key, value) for key, value in _pairs(settings, "frames=4").items()}
+        if people is not None and options.setdefault("people", people) != people:
+            raise ValueError(f"--people {people} and --set people={options['people']}: expected one of them")
+        if out:
+            export.check(out)
+        rendered = load(preset, size=size, seed=seed, progress=sys.stderr.isatty(), **options)
         click.echo(repr(rendered))
         if out:
-            _write_folder(rendered, out)
-            click.echo(f"{len(rendered)} images and labels.csv: {out}")
+            written = export.write(rendered, out)
+            kept = f" ({len(rendered) - written} of them already there)" if written < len(rendered) else ""
+            click.echo(f"{len(rendered)} images{kept} and labels.csv: {out}")
 
 
-def _write_folder(faceset, out: Path) -> None:
-    """Images as PNG; labels.csv has a row per image: its file, its labels, its landmarks in pixels."""
-    import pandas as pd
-    from PIL import Image
+@faces.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page. [default: reports/reference/faces]")
+def atlas(out: Path | None) -> None:
+    """Draw the page that shows every preset and every label with rendered pictures."""
+    with _plainly():
+        from facelab.workbench import atlas, runs
 
-    out.mkdir(parents=True, exist_ok=True)
-    files = [f"{i:05d}.png" for i in range(len(faceset))]
-    for file, image in zip(files, faceset.images, strict=True):
-        Image.fromarray(image.transpose(1, 2, 0)).save(out / file)
-    points = {f"landmark_{k}_{axis}": faceset.landmarks[:, k, j] for k in range(5) for j, axis in enumerate("xy")}
-    table = pd.concat([pd.Series(files, name="file"), faceset.labels, pd.DataFrame(points)], axis=1)
-    table.to_csv(out / "labels.csv", index=False)
+        click.echo(atlas.write(out or runs.root() / "reports" / "reference" / "faces"))
+
+
+def _pairs(settings: tuple[str, ...], example: str) -> dict[str, str]:
+    """KEY=VALUE, several times."""
+    pairs = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting!r}: expected KEY=VALUE, e.g. {example}")
+        pairs[key.strip()] = value.strip()
+    return pairs
 
 
 @main.command()
@@ -128,12 +143,7 @@ def report(
             return
         from facelab.workbench import runner
 
-        parameters = {}
-        for setting in settings:
-            key, equals, value = setting.partition("=")
-            if not equals:
-                raise ValueError(f"--set {setting!r}: expected KEY=VALUE, e.g. gamma=0.01")
-            parameters[key.strip()] = value.strip()
+        parameters = _pairs(settings, "gamma=0.01")
         done = runner.run(notebooks, profile, name, parameters, out, force=force, tell=click.echo)
         click.echo(done.index)
     if not done.ok:

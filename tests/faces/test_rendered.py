@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from facelab import cache, tasks
-from facelab.faces import FaceSet, heads, load, person, rendered, sweep
-from facelab.faces.rendered import POSES
+from facelab.faces import FaceSet, heads, load, person, presets, rendered, sweep
+from facelab.faces.scenes import POSES
 
 QUIET = dict(progress=False, device="cpu")
 
@@ -34,7 +34,7 @@ def test_wild_has_every_label(wild):
     assert wild.images.shape == (20, 3, 48, 48) and wild.images.dtype == np.uint8
     table = wild.labels
     for task in ("gender", "ethnicity", "age", "expression", "valence", "yaw", "pitch", "roll", "facial_hair",
-                 "smile", "glasses", "pose"):  # fmt: skip
+                 "accessories", "smile", "glasses", "pose"):  # fmt: skip
         assert len(tasks.get(task).encode(table)) == 20
         assert np.isfinite(tasks.get(task).targets(table)).all()
     assert table["identity"].nunique() == 10
@@ -149,6 +149,8 @@ def test_a_damaged_set_is_rendered_anew(own_cache):
         ("lfw", {}, "unknown face set 'lfw': expected one of 'rendered/pose', 'rendered/wild'"),
         ("rendered/wild", {"peple": 3}, "unknown option of 'rendered/wild' 'peple': did you mean 'people'"),
         ("rendered/wild", {"series": 1}, "unknown option of 'rendered/wild' 'series'"),
+        ("rendered/album", {"restyle": 2}, "restyle 2 is out of range: expected a whole number from 0 to 1"),
+        ("rendered/lab_a", {"per_person": 3}, "unknown option of 'rendered/lab_a' 'per_person'"),
         ("rendered/wild", {"people": 0}, "people 0 is out of range: expected a whole number from 1"),
         ("rendered/wild", {"people": 2.5}, "people 2.5 is out of range"),
         ("rendered/pose", {"series": 3}, "series 3 is out of range: expected a whole number from 1 to 2"),
@@ -202,16 +204,18 @@ def test_bad_sweeps_are_named(arguments, message):
         sweep(person(1), "roll", [1], yow=3)
 
 
-def test_every_preset_says_what_it_shows(wild, pose):
-    assert set(rendered.VARIES) == set(rendered.SITTING) == set(rendered.PRESETS)
-    assert len(wild) == 10 * 2 * rendered.SITTING["rendered/wild"]
-    assert len(pose) == 1 * 2 * rendered.SITTING["rendered/pose"]
+def test_a_preset_has_as_many_images_as_it_says(wild, pose):
+    assert len(wild) == presets.images("rendered/wild", people=10, per_person=2)
+    assert len(pose) == presets.images("rendered/pose", people=1, series=2)
 
 
 def test_speed_is_pictures_a_second():
     began = time.perf_counter()
     rate = rendered.speed(people=1, size=32)
     assert rate >= 2 * 93 / (time.perf_counter() - began)
+    assert rendered.speed(2, "rendered/lab_b", size=32) > 0
+    with pytest.raises(ValueError, match="unknown face set 'rendered/album2': did you mean 'rendered/album'"):
+        rendered.speed(preset="rendered/album2")
 
 
 def test_images_are_written_as_numpy_writes_them(own_cache):

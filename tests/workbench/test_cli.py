@@ -93,11 +93,38 @@ def test_rendered_faces_as_a_folder(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read.transpose(2, 0, 1), images[1])
 
 
+def test_render_passes_options_on(tmp_path, monkeypatch):
+    images = np.zeros((1, 3, 4, 4), np.uint8)
+    made, asked = FaceSet("tiny", images, pd.DataFrame({"yaw": [0.0]}), np.zeros((1, 5, 2), np.float32)), []
+    monkeypatch.setattr(faces_room, "load", lambda name, **more: asked.append((name, more)) or made, raising=False)
+    facelab("faces", "render", "rendered/lab_a", "--people", "3", "--set", "frames=2", "--seed", "4")
+    (name, more), *_ = asked
+    assert name == "rendered/lab_a"
+    assert more.items() >= {"people": 3, "frames": 2, "seed": 4, "size": 128}.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "frames"], "expected KEY=VALUE, e.g. frames=4"),
+        (["--set", "frames=two"], "--set frames=two: expected a whole number"),
+        (["--set", "frame=2"], "unknown option of 'rendered/lab_a' 'frame': did you mean 'frames'"),
+        (["--set", "people=2", "--people", "3"], "--people 3 and --set people=2: expected one of them"),
+        (["--people", "0"], "people 0 is out of range: expected a whole number from 1"),
+        (["--out", __file__], "is a file: expected a folder"),
+    ],
+)
+def test_bad_render_options_are_named(options, message):
+    result = facelab("faces", "render", "rendered/lab_a", *options)
+    assert result.exit_code == 2 and message in result.output
+
+
 def test_presets_are_listed():
-    pose, shows, *_ = facelab("faces", "list").output.splitlines()
-    assert pose == "rendered/pose  2,790 images (people=15, series=2)"
-    assert shows.startswith("  ") and "93 head poses" in shows
-    assert "rendered/wild  2,400 images (people=800, per_person=3)" in facelab("faces", "list").output
+    lines = facelab("faces", "list").output.splitlines()
+    assert lines[0] == "rendered/pose  2,790 images (people=15, series=2), like the Head Pose Image Database"
+    assert lines[1].startswith("  ") and "93 head poses" in lines[1]
+    assert "rendered/wild  2,400 images (people=800, per_person=3, restyle=1), like CelebA" in lines
+    assert [line.split()[0] for line in lines[::2]] == list(faces_room.PRESETS)
 
 
 class TestDoctor:

@@ -1,0 +1,77 @@
+"""A face set as a folder of pictures and a table: what other programs read."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from facelab import cache
+
+
+def check(out: Path) -> None:
+    """ValueError where `out` is a file, or a folder that holds other things than an export: nothing is mixed."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: expected a folder, new or empty or of an earlier export")
+    strange = [f.name for f in out.iterdir() if not _own(f)] if out.is_dir() else []
+    if strange:
+        raise ValueError(f"{out} holds {strange[0]!r}: expected a folder, new or empty or of an earlier export")
+
+
+def write(faces, out: Path) -> int:
+    """Images as PNG; labels.csv, written last, has a row per image: its file, its labels, its landmarks in pixels.
+
+    Every file is whole or not there. An interrupted export is taken up where it stopped: a picture that is there with
+    the right pixels is kept, pictures of a larger earlier export go. Returns how many pictures were written.
+    """
+    check(out)
+    out.mkdir(parents=True, exist_ok=True)
+    files, written = [f"{i:05d}.png" for i in range(len(faces))], 0
+    (out / "labels.csv").unlink(missing_ok=True)
+    for stale in {f.name for f in out.iterdir()} - set(files):
+        (out / stale).unlink()
+    for file, image in zip(files, faces.images, strict=True):
+        pixels = image.transpose(1, 2, 0)
+        if not _shows(out / file, pixels):
+            _replace(out / file, pixels)
+            written += 1
+    points = {f"landmark_{k}_{axis}": faces.landmarks[:, k, j] for k in range(5) for j, axis in enumerate("xy")}
+    table = pd.concat([pd.Series(files, name="file"), faces.labels, pd.DataFrame(points)], axis=1)
+    cache.write_text(out / "labels.csv", table.to_csv(index=False))
+    return written
+
+
+def whole(option: str, value: str) -> int:
+    """The whole number that was typed; ValueError otherwise.
+
+    >>> whole("frames", "4")
+    4
+    """
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"--set {option}={value}: expected a whole number") from None
+
+
+def _own(file: Path) -> bool:
+    name = file.name.removeprefix(".")  # what a killed writer leaves is hidden
+    return name.startswith("labels.csv") or (file.suffix in (".png", ".partial") and name[:5].isdigit())
+
+
+def _shows(file: Path, pixels: np.ndarray) -> bool:
+    if not file.is_file():
+        return False
+    try:
+        with Image.open(file) as there:
+            return np.array_equal(np.asarray(there.convert("RGB")), pixels)
+    except (OSError, SyntaxError):  # no picture, or half of one
+        return False
+
+
+def _replace(file: Path, pixels: np.ndarray) -> None:
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(encoded.getvalue())
+    partial.replace(file)
