@@ -22,6 +22,21 @@ def unknown(kind: str, value, known) -> ValueError:
     return ValueError(f"unknown {kind} {value!r}: expected one of {shown or 'none: there are none here'}")
 
 
+def lacking(what: str, names, known) -> ValueError:
+    """The error for names that a file or a module should have, with the nearest ones that it has.
+
+    >>> print(lacking("net.pt lacks the layer", ["conv1.weight", "fc.bias"], ["conv_1.weight"]))
+    net.pt lacks the layer 'conv1.weight' and 1 more; the nearest is 'conv_1.weight'
+    >>> print(lacking("net.pt lacks the layer", ["conv1.weight"], ["x", "y"]))
+    net.pt lacks the layer 'conv1.weight'; there are 'x', 'y'
+    """
+    names, known = [str(n) for n in names], [str(k) for k in known]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    near = get_close_matches(names[0], known, n=1, cutoff=0.6)
+    shown = ", ".join(map(repr, known[:6])) + (f", … ({len(known)} in all)" if len(known) > 6 else "")
+    return ValueError(f"{what} {names[0]!r}{more}; " + (f"the nearest is {near[0]!r}" if near else f"there are {shown}"))
+
+
 def whole(name: str, value, least: int, of: str = "") -> None:
     """TypeError where `value` is no whole number, ValueError where it is below `least`.
 

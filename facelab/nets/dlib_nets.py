@@ -156,7 +156,7 @@ def pour(module: nn.Module, arrays: Iterable[np.ndarray]) -> nn.Module:
     values = torch.from_numpy(np.concatenate([a.ravel() for a in arrays]).astype(np.float32))
     places = []
     for layer in module.modules():
-        for place in [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]:
+        for place in filter(torch.is_floating_point, [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]):
             places.append(place.T if isinstance(layer, nn.Linear) and place.ndim == 2 else place)
     wanted = sum(place.numel() for place in places)
     if wanted != len(values):

@@ -175,6 +175,7 @@ def load(name: str, *, device: str | torch.device = "auto") -> Net:
         size=source.size,
         mean=source.mean,
         std=source.std,
+        grey=source.grey,
         template=source.template,
         embedding=source.embedding,
         decode=source.decode,

