@@ -69,7 +69,7 @@ def _beard(kind: str, variant: int, device: str) -> tuple[mesh.Carried, ...]:
     faces = model.faces[model.part == 0]
     centre = model.template[faces].mean(1)
     lips = model.masks[faces][..., heads.MASKS.index("lips")].amax(1)
-    density = beard_density(_Beard(kind), centre) * (lips < 0.3)
+    density = beard_density(_Beard(kind), centre) * (lips < 0.3) * (centre[:, 1] > 6.14 - 0.1 * (centre[:, 2] > 1))
     a, b, c = model.template[faces].unbind(1)
     area = torch.linalg.cross(b - a, c - a).norm(dim=1)
     share = (area * (density > 0.5)).double().numpy()
@@ -81,12 +81,13 @@ def _beard(kind: str, variant: int, device: str) -> tuple[mesh.Carried, ...]:
     if kind == "moustache":
         heading = np.stack([np.sign(x) * (0.4 + np.abs(x)), -0.6 + 0 * y, 0.2 + 0 * z], 1) + 0.2 * normal
     else:
-        heading = np.stack([0.15 * x, -1 + 0 * y, 0.15 + 0 * z], 1) + 0.4 * normal
+        heading = np.stack([0.15 * x, -1 + 0 * y, 0.15 + 0 * z], 1) + 0.3 * normal
     low = np.clip((6.65 - y) / 0.4, 0, 1) * np.clip((z - 0.7) / 0.5, 0, 1)  # longest at the chin
-    length = (shortest + (rng.uniform(shortest, longest) - shortest) * low) * rng.uniform(0.8, 1.2, n)
+    short = 1 - 0.45 * np.clip((y - 6.75) / 0.3, 0, 1)
+    length = (shortest + (longest - shortest) * rng.random() ** 2 * low) * short * rng.uniform(0.8, 1.2, n)
     heading /= np.linalg.norm(heading, axis=1, keepdims=True)
     t = np.linspace(0, 1, 5)[None, :, None]
-    path = root[:, None] + normal[:, None] * (0.02 + 0.035 * t) + heading[:, None] * length[:, None, None] * t
+    path = root[:, None] + normal[:, None] * (0.01 + 0.025 * t) + heading[:, None] * length[:, None, None] * t
     path = path - np.array([0, 1.0, 0]) * 0.25 * length[:, None, None] * t**2
-    points, triangles, detail, shade = sheets(path, 0.02 if kind == "moustache" else 0.03, rng, layer=rng.random(n))
-    return (mesh.carried(mesh.piece(mesh.BEARD, points, triangles, detail=detail, shade=shade), 4, device),)
+    points, triangles, detail, shade = sheets(path, 0.017 if kind == "moustache" else 0.024, rng, layer=rng.random(n))
+    return (mesh.carried(mesh.piece(mesh.BEARD, points, triangles, detail=detail, shade=shade, spread=3), 4, device),)

@@ -14,7 +14,7 @@ import torch
 from facelab.faces import beards, clothes, hats, heads, locks, wear
 from facelab.faces.beards import beard_density, beard_depth
 from facelab.faces.hair import hair_depth, hairiness, outwards
-from facelab.faces.mesh import GLASSES, HAIR
+from facelab.faces.mesh import GLASSES, HAIR, turning
 from facelab.faces.people import Person
 from facelab.faces.raycast import vertex_normals
 
@@ -71,7 +71,7 @@ def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu
         places.append(piece.points)
         masks.append(piece.detail)
         shade.append(piece.shade)
-        turn.append(_turn(piece.points) if not piece.head else _hanging(piece.points))
+        turn.append(piece.turn)
         total += len(at)
     scale, middle, landmarks, pivot = _frame(neutral, moved, fixed)
     return Bust(
@@ -97,7 +97,7 @@ def _fixed(device: str) -> _Fixed:
     where = model.template
     place = {n: int((where - torch.tensor(p).to(where)).square().sum(1).argmin()) for n, p in _PLACES.items()}
     eyes = tuple(torch.unique(model.faces[model.part == p]) for p in (2, 1))  # right eye = image left
-    return _Fixed(model.faces[model.part == 0], outwards(where), _turn(where), place, eyes)
+    return _Fixed(model.faces[model.part == 0], outwards(where), turning(where), place, eyes)
 
 
 def _frame(neutral, moved, fixed: _Fixed):
@@ -111,25 +111,16 @@ def _frame(neutral, moved, fixed: _Fixed):
     return 2 / (crown[1] - chin[1]), middle, landmarks, pivot
 
 
-def _turn(where: torch.Tensor) -> torch.Tensor:
-    """(n,) 1 on the head, 0 on the shoulders; the jaw's underside rises towards the nape."""
-    low = 6.15 + (1.0 - where[:, 2]) * 0.36
-    turn = ((where[:, 1] - low) / 0.65 + 1).clamp(0, 1)
-    return turn * turn * (3 - 2 * turn)
-
-
-def _hanging(where: torch.Tensor) -> torch.Tensor:
-    """(n,) as `_turn`, of what hangs from the head: it swings with it, less where it lies on the shoulders."""
-    return torch.maximum(_turn(where), 0.45 + 0.55 * ((where[:, 1] - 5.6) / 1.1).clamp(0, 1))
-
-
 def _under_hat(person: Person, piece):
     """Locks as full as the person's hair, flat under the hat; those wholly under it are left out."""
-    covered = hats.covered(person, piece.points)
     near = ((piece.points[:, 1] - 6.9) / 0.4).clamp(0, 1)  # where hair hangs free its fullness changes nothing
-    full = 1 + (person.hair_volume - 1) * near
-    at = piece.foot + (piece.points - piece.foot) * (full * (1 - 0.9 * covered))[:, None]
-    triangles = piece.faces
+    full, triangles = 1 + (person.hair_volume - 1) * near, piece.faces
     if hats.kind(person) is not None:
-        triangles = triangles[(covered[triangles] < 0.5).any(1)]
+        triangles = triangles[(hats.covered(person, piece.points) < 0.5)[triangles].any(1)]
+        full = full * (1 - 0.92 * hats.covered(person, piece.points, 0.5))
+    foot = piece.spreading(piece.foot)
+    at = torch.addcmul(foot, piece.points - foot, full[:, None])
+    if "earrings" in person.wears:  # hair is put back behind the ears, or no one would see them
+        low = ((7.5 - at[:, 1]) / 0.25).clamp(0, 1) * (at[:, 0].abs() > 0.45)
+        at[:, 2] -= 0.9 * low * (at[:, 2] - 0.28).clamp(min=0)
     return at, triangles

@@ -39,7 +39,7 @@ def _made(name: str, variant: int, device: str) -> tuple[mesh.Carried, ...]:
 
 def _collar(rng):
     """A shirt's collar: a band round the neck, folded over and open in front."""
-    spread, deep, columns = rng.uniform(0.3, 0.6), rng.uniform(0.28, 0.36), 57
+    spread, deep, columns = rng.uniform(0.3, 0.55), rng.uniform(0.36, 0.46), 57
     across = np.linspace(-1, 1, columns)
     rows = []
     for opening, drop, off in ((0.02, 0.26, 0.02), (0.05, 0.02, 0.045), (0.07, 0.0, 0.07), (0.09, 0.02, 0.095),
@@ -101,14 +101,12 @@ def _inside(person, w: torch.Tensor) -> torch.Tensor:
     """(n,) how far inside the garment's neckline a place on the shoulders lies (0.1 m), negative outside it."""
     x, y, z = w[:, 0].abs(), w[:, 1], w[:, 2]
     kind = garment(person)
-    line = 5.98 - 0.3 * z
+    line = 5.98 - 0.3 * z + (0.1 if kind in ("shirt", "suit") else 0.24 if kind in ("turtleneck", "hood") else 0.0)
     if kind in ("v", "suit", "shirt"):
         depth = {"v": 0.5, "suit": 0.0, "shirt": 0.12 if "necktie" not in person.wears else 0.0}[kind]
         line = line - depth * (1 - x / (0.2 + 0.42 * depth)).clamp(min=0) * (z > 0.4)
     elif kind == "scoop":
         line = line - 0.08 - 0.22 * (1 - (x / 0.6) ** 2).clamp(min=0) * (z > 0.4)
-    elif kind in ("turtleneck", "hood"):
-        line = line + 0.06
     return line - y
 
 
@@ -126,8 +124,8 @@ def covering(person, w: torch.Tensor, cloth):
     x, y = w[:, 0].abs(), w[:, 1]
     base = torch.as_tensor(cloth, dtype=w.dtype, device=w.device).expand(len(w), 3)
     knit = torch.sin(w[:, 0] * 130) * torch.sin(y * 110)
-    seam = torch.exp(-(((inside - 0.085) / 0.008) ** 2)) if kind in ("crew", "v", "scoop") else 0 * inside
-    rib = (inside < 0.085) & (seam < 2) if kind in ("crew", "v") else inside < -1
+    seam = torch.exp(-(((inside - 0.085) / 0.008) ** 2)) * (x < 1) if kind in ("crew", "v", "scoop") else 0 * inside
+    rib = (inside < 0.085) & (x < 1) if kind in ("crew", "v") else inside < -1
     tone = 1 + 0.04 * knit - 0.35 * seam - 0.15 * rib + rib * 0.08 * torch.sin(170 * w[:, 0])
     relief = 0.002 * knit - 0.008 * seam + 0.006 * rib
     colour = base * tone[:, None]

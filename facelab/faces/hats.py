@@ -10,12 +10,13 @@ from facelab.faces.mesh import CENTRE, HAT
 
 VARIANTS = 6  # of each kind
 # Height of the rim on the template at the front (z = 1.5) and at the back (z = −0.35).
-_RIMS = {"beanie": (7.86, 7.0), "cap": (7.9, 7.2), "brimmed": (7.9, 7.25), "sun hat": (7.92, 7.2),
-         "kerchief": (7.98, 6.95)}  # fmt: skip
+_RIMS = {"beanie": (7.78, 7.0), "cap": (7.8, 7.15), "brimmed": (7.8, 7.2), "sun hat": (7.82, 7.15),
+         "kerchief": (7.94, 6.95)}  # fmt: skip
 # The veil: half width, front and back at heights, and how far its opening reaches round the face (degrees).
 _VEIL = np.array([
     (8.6, 0.02, 0.68, 0.62, 0), (8.52, 0.34, 0.98, 0.25, 0), (8.36, 0.56, 1.2, -0.05, 0), (8.1, 0.74, 1.4, -0.28, 0),
-    (7.9, 0.8, 1.47, -0.38, 6), (7.72, 0.84, 1.5, -0.43, 30), (7.5, 0.88, 1.52, -0.45, 45), (7.2, 0.92, 1.5, -0.45, 52),
+    (7.98, 0.78, 1.45, -0.35, 0), (7.9, 0.8, 1.47, -0.38, 18), (7.72, 0.84, 1.5, -0.43, 36),
+    (7.5, 0.88, 1.52, -0.45, 46), (7.2, 0.92, 1.5, -0.45, 52),
     (6.95, 0.9, 1.48, -0.42, 52), (6.7, 0.84, 1.45, -0.38, 47), (6.45, 0.74, 1.4, -0.34, 38),
     (6.28, 0.67, 1.36, -0.34, 24), (6.12, 0.64, 1.24, -0.36, 0), (5.98, 0.72, 1.1, -0.44, 0),
     (5.82, 1.0, 1.08, -0.52, 0), (5.65, 1.4, 1.12, -0.6, 0), (5.4, 1.8, 1.2, -0.68, 0), (5.1, 2.0, 1.3, -0.74, 0),
@@ -28,7 +29,9 @@ def kind(person) -> str | None:
         return None
     men, women = ("beanie", "cap", "brimmed", "cap", "beanie"), ("beanie", "cap", "sun hat", "kerchief", "veil")
     kinds = men if person.masculinity >= 0.5 else women
-    return kinds[person.look // 7 % 5]
+    kind = kinds[person.look // 7 % 5]
+    hidden = kind == "veil" and not {"earrings", "necklace", "necktie"}.isdisjoint(person.wears)
+    return "kerchief" if hidden else kind
 
 
 def of(person, device="cpu") -> tuple[mesh.Carried, ...]:
@@ -37,8 +40,8 @@ def of(person, device="cpu") -> tuple[mesh.Carried, ...]:
     return () if worn is None else (_made(worn, person.look // 41 % VARIANTS, str(device)),)
 
 
-def covered(person, where: torch.Tensor) -> torch.Tensor:
-    """(n,) whether places on the template lie under the hat, 0 … 1."""
+def covered(person, where: torch.Tensor, below: float = 0.0) -> torch.Tensor:
+    """(n,) whether places on the template lie under the hat, 0 … 1; `below` = also so far under its rim, fading."""
     worn = kind(person)
     if worn is None:
         return torch.zeros_like(where[:, 0])
@@ -46,7 +49,7 @@ def covered(person, where: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(where[:, 0])
     front, back = _RIMS[worn]
     line = back + (front - back) * (where[:, 2] + 0.35) / 1.85
-    return torch.sigmoid((where[:, 1] - line - 0.04) / 0.012)
+    return torch.sigmoid((where[:, 1] - line - 0.04 + below / 2) / (0.012 + below / 6))
 
 
 @lru_cache(maxsize=64)
@@ -133,8 +136,8 @@ def _crowned(rng, worn: str, wide: float, curl: float, droop: float, dent: float
     share = detail[..., 2]
     rim, middle = points[1], points[1].mean(0)
     up = np.clip(share / 0.72, 0, 1)
-    shrink = np.where(share < 0.72, 0.12 * up, 0.12 + 0.88 * np.clip((share - 0.72) / 0.28, 0, 1) ** 1.3)
-    top = np.array([middle[0], 8.62 + tall, middle[2] + 0.02])
+    shrink = np.where(share < 0.72, 0.2 * up**2, 0.2 + 0.8 * np.clip((share - 0.72) / 0.28, 0, 1) ** 1.3)
+    top = np.array([middle[0], 8.58 + tall, middle[2] + 0.02])
     flat = rim + shrink[..., None] * (top - rim) * np.array([1, 0, 1.0])
     height = rim[None, :, 1] + (top[1] - rim[None, :, 1]) * np.sin(up * np.pi / 2) ** 1.2
     own = np.stack([flat[..., 0], height, flat[..., 2]], -1)
@@ -159,15 +162,15 @@ def _crowned(rng, worn: str, wide: float, curl: float, droop: float, dent: float
 
 
 def _brimmed(rng):
-    return _crowned(rng, "brimmed", rng.uniform(0.3, 0.42), 0.16, 0.05, rng.uniform(0.1, 0.18), rng.uniform(0.05, 0.2))
+    return _crowned(rng, "brimmed", rng.uniform(0.3, 0.42), 0.16, 0.05, rng.uniform(0.1, 0.18), rng.uniform(0.0, 0.08))
 
 
 def _sun_hat(rng):
-    return _crowned(rng, "sun hat", rng.uniform(0.5, 0.8), 0.0, rng.uniform(0.05, 0.22), 0.0, rng.uniform(-0.02, 0.1))
+    return _crowned(rng, "sun hat", rng.uniform(0.5, 0.8), 0.0, rng.uniform(0.05, 0.22), 0.0, rng.uniform(-0.02, 0.05))
 
 
 def _kerchief(rng):
-    points, faces, detail = _dome("kerchief", lambda s, a: 0.05 + 0.012 * np.sin(7 * a + 9 * s) * (1 - s), ears=0.02)
+    points, faces, detail = _dome("kerchief", lambda s, a: 0.075 + 0.012 * np.sin(7 * a + 9 * s) * (1 - s), ears=0.02)
     knot = np.array([0, 6.98, -0.4])
     ball, triangles = mesh.balls(knot[None], np.array([[0.12, 0.08, 0.07]]), 6, 10)
     across, down = np.linspace(-1, 1, 5), np.linspace(0, 1, 7)[:, None]
@@ -184,9 +187,9 @@ def _kerchief(rng):
 def _veil(rng):
     heights = np.interp(np.linspace(0, 1, 40), np.linspace(0, 1, len(_VEIL)), _VEIL[:, 0])
     half, front, back, opening = (np.interp(-heights, -_VEIL[:, 0], _VEIL[:, i]) for i in range(1, 5))
-    across = np.linspace(-1, 1, 57)
-    gap = np.radians(opening)[:, None]
-    around = np.sign(across) * (gap + (np.pi - gap) * np.abs(across))  # 0 = front
+    across = np.linspace(-1, 1, 60)
+    open_to = np.radians(opening)[:, None]
+    around = np.sign(across) * (open_to + (np.pi - open_to) * np.abs(across))  # 0 = front
     loose = np.clip((7.2 - heights) / 1.2, 0, 1)[:, None]
     fold = 0.012 * np.sin(2.2 * around + 9 * heights[:, None] + rng.uniform(0, 6)) * (0.4 + loose)
     fold = fold + 0.03 * loose * np.sin(7 * around + 3 * heights[:, None] + rng.uniform(0, 6))
@@ -194,6 +197,10 @@ def _veil(rng):
     x = half[:, None] * np.sin(around) * wide
     z = 0.45 + np.where(cos > 0, front[:, None] - 0.45, 0.45 - back[:, None]) * cos * wide
     points = np.stack(np.broadcast_arrays(x, heights[:, None], z), -1)
-    points = mesh.clear(points.reshape(-1, 3), 0.06, ears=True).reshape(points.shape)
+    gap = np.where(points[..., 1] < 6.2, 0.1, 0.05).ravel()  # over the clothes
+    points = mesh.clear(points.reshape(-1, 3), gap, ears=True).reshape(points.shape)
     detail = np.stack(np.broadcast_arrays(0.0, across[None], heights[:, None]), -1)
-    return _flat(points, mesh.grid(40, 57), detail)
+    faces = mesh.grid(40, 60)
+    row, column = faces.min(1) // 60, faces % 60
+    across_face = (column.min(1) == 29) & (column.max(1) == 30) & ((opening[:-1] + opening[1:])[row] > 0)
+    return _flat(points, faces[~across_face], detail)

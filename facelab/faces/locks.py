@@ -13,7 +13,7 @@ import torch
 from facelab.faces import hair, mesh
 from facelab.faces.mesh import CENTRE
 
-VARIANTS = 12  # grooms of a style that differ in parting, waves, length and in every lock
+VARIANTS = 8  # grooms of a style that differ in parting, waves, length and in every lock
 _DOWN, _BACK, _FRONT = np.array([0, -1.0, 0]), np.array([0, 0.1, -1.0]), np.array([0, 0.1, 1.0])
 
 
@@ -28,15 +28,19 @@ class Groom(NamedTuple):
 def of(person, device="cpu") -> tuple[mesh.Carried, ...]:
     """The locks of a person's hair, tied to the skin."""
     variant = person.look % VARIANTS
-    groom = Groom(person.hair_style, round(person.hairline / 0.04) * 0.04, float(person.masculinity >= 0.5))
+    male = person.masculinity >= 0.5
+    receding = min(max(round(person.hairline / 0.12), 0), 2) * 0.12 if male else 0.0  # few values: a groom is kept
+    groom = Groom(person.hair_style, receding, float(male))
     return _hair(groom, variant, str(device)) if person.hair_style in _STYLES else ()
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=160)
 def _hair(groom: Groom, variant: int, device: str) -> tuple[mesh.Carried, ...]:
     rng = np.random.default_rng([0x10C5, variant])
     made = _STYLES[groom.hair_style](groom, rng)
-    return tuple(mesh.carried(mesh.piece(mesh.HAIR, p, f, detail=d, shade=s), 4, device) for p, f, d, s in made)
+    return tuple(
+        mesh.carried(mesh.piece(mesh.HAIR, p, f, detail=d, shade=s, spread=3), 4, device) for p, f, d, s in made
+    )
 
 
 # ---- from paths to sheets
@@ -61,15 +65,15 @@ def _along(points: np.ndarray, heading) -> np.ndarray:
     return flat / np.linalg.norm(flat, axis=1, keepdims=True).clip(1e-6)
 
 
-def _fall(root, heading, length, lift, *, steps=9, weight=0.3, steer=None) -> np.ndarray:
+def _fall(root, heading, length, lift, *, steps=9, weight=0.3, steer=None, hold=0.0) -> np.ndarray:
     """(n, steps, 3) paths of locks: from the root in the heading (n, 3), bent down by `weight` a step, kept `lift` (n,)
-    off the skin; steer(points, share of the way) → (n, 3) adds to the heading."""
+    off the skin, and back to it by `hold` a step; steer(points, share of the way) → (n, 3) adds to the heading."""
     path, v, lift = [root], heading.astype(float), np.broadcast_to(lift, len(root))
     step = np.broadcast_to(length, len(root))[:, None] / (steps - 1)
     for i in range(1, steps):
         v = v + weight * _DOWN + (0 if steer is None else steer(path[-1], i / (steps - 1)))
         v = v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-6)
-        path.append(mesh.clear(path[-1] + v * step, lift * min(1.0, 0.35 + i / 4)))
+        path.append(mesh.clear(path[-1] + v * step, lift * min(1.0, 0.35 + i / 4), hold=hold))
         v = path[-1] - path[-2]
         v = v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-6)
     return np.stack(path, 1)
@@ -90,7 +94,7 @@ def sheets(path, width, rng, *, wave=0.0, turns=0.0, tip=0.08, knots=0, layer=No
     side = np.cross(tangent, normal)
     if wave:
         phase = rng.uniform(0, 6.28, (n, 1)) * (0.25 if turns < 3 else 1) + 6.28 * turns * t
-        grown = np.clip(t / 0.3, 0, 1)
+        grown = np.clip(t / 0.3, 0, 1) if turns < 3 else np.clip((t - 0.1) / 0.5, 0, 1)
         path = path + (wave * grown * np.sin(phase))[..., None] * side
         path = path + (0.6 * wave * grown * (1 + np.cos(phase)))[..., None] * normal
     profile = np.minimum(0.55 + 2 * t, 1) * np.where(t > 0.5, tip + (1 - tip) * np.sqrt((1 - t) / 0.5 + 1e-9), 1)
@@ -112,39 +116,43 @@ def sheets(path, width, rng, *, wave=0.0, turns=0.0, tip=0.08, knots=0, layer=No
 # ---- styles: each returns a list of sheets
 
 
-def _cropped(groom, rng, top=0.3, sides=0.1, sweep=None, lift=(0.05, 0.1), stand=0.0, n=420):
-    """Short hair, longer on top: swept forwards, across or up."""
+def _cropped(groom, rng, top=None, sides=0.12, sweep=None, lift=(0.04, 0.09), stand=0.0, n=760):
+    """Short hair, longer on top: swept forwards, across or up; cut rounder or closer at the sides."""
+    top = rng.uniform(0.2, 0.4) if top is None else top
     root = _roots(groom, n, rng, 0.01)
     d = (root - CENTRE) / np.linalg.norm(root - CENTRE, axis=1, keepdims=True)
-    up = np.clip((root[:, 1] - 7.55) / 0.55, 0, 1)
-    sweep = np.array(sweep if sweep is not None else (rng.uniform(-0.5, 0.5), 0, 1.0))
-    heading = sweep * up[:, None] + (_DOWN + 0.35 * _BACK) * (1 - up)[:, None] + rng.normal(0, 0.18, root.shape)
-    front = np.clip((root[:, 2] - 0.9) / 0.4, 0, 1) * up
-    heading = _along(root, heading) + d * (0.12 + stand * front)[:, None]
-    length = (sides + (top - sides) * up) * rng.uniform(0.7, 1.25, len(root))
+    up = np.clip((root[:, 1] - 7.5) / 0.6, 0, 1)
+    sweep = np.array(sweep if sweep is not None else (rng.uniform(-0.8, 0.8), 0, 1.0))
+    heading = sweep * up[:, None] + (_DOWN + 0.5 * _BACK) * (1 - up)[:, None] + rng.normal(0, 0.12, root.shape)
+    front = np.clip((root[:, 2] - 0.8) / 0.4, 0, 1) * up
+    heading = _along(root, heading) + d * (stand * front)[:, None]
+    length = (sides + (top - sides) * up) * rng.uniform(0.75, 1.15, len(root))
     layer = rng.random(len(root))
-    high = (lift[0] + (lift[1] - lift[0]) * layer) * (0.45 + 0.55 * up) * rng.uniform(0.8, 1.2)
-    path = _fall(root, heading, length, high, steps=6, weight=0.12)
-    return [sheets(path, 0.04 + 0.03 * up, rng, layer=layer)]
+    high = (lift[0] + (lift[1] - lift[0]) * layer) * (0.5 + 0.5 * up)
+    high = high + 0.8 * stand * front * (lift[1] - lift[0])
+    path = _fall(root, heading, length, high, steps=5, weight=0.1, hold=0.05)
+    return [
+        sheets(path, (0.034 + 0.022 * up) * rng.uniform(0.8, 1.2, len(root)), rng, layer=0.5 + 0.5 * layer, tip=0.2)
+    ]
 
 
 def _side(groom, rng):
     way = rng.choice((-1.0, 1.0))
-    return _cropped(groom, rng, top=rng.uniform(0.45, 0.65), sweep=(way, 0, 0.1), lift=(0.07, 0.16), stand=0.35)
+    return _cropped(groom, rng, rng.uniform(0.45, 0.65), sweep=(way, 0, 0.15), lift=(0.06, 0.13), stand=0.25)
 
 
 def _quiff(groom, rng):
-    sweep = (rng.uniform(-0.5, 0.5), 0, -0.7)
-    return _cropped(groom, rng, top=rng.uniform(0.45, 0.6), sides=0.07, sweep=sweep, lift=(0.07, 0.2), stand=1.1)
+    sweep = (rng.uniform(-0.5, 0.5), 0, -0.8)
+    return _cropped(groom, rng, rng.uniform(0.4, 0.55), 0.08, sweep=sweep, lift=(0.06, 0.16), stand=0.8)
 
 
 def _pixie(groom, rng):
     way = rng.choice((-1.0, 1.0))
-    return _cropped(groom, rng, top=rng.uniform(0.5, 0.75), sides=0.24, sweep=(way, 0, 0.75), lift=(0.07, 0.14))
+    return _cropped(groom, rng, rng.uniform(0.5, 0.7), 0.28, sweep=(way, 0, 0.55), lift=(0.06, 0.12), n=560)
 
 
 def _horseshoe(groom, rng):
-    return _cropped(groom, rng, top=0.14, sides=0.14, sweep=(0, -1, 0), lift=(0.03, 0.06), n=500)
+    return _cropped(groom, rng, 0.14, 0.16, sweep=(0, -1, -0.5), lift=(0.03, 0.06), n=800)
 
 
 def _fringe(groom, rng):
@@ -157,11 +165,15 @@ def _fringe(groom, rng):
     front = np.clip((root[:, 2] - 0.9) / 0.3, 0, 1)
     length = np.where(front > 0.3, (root[:, 1] - end).clip(0.1) * 1.25, rng.uniform(0.25, 0.4))
     layer = rng.random(len(root))
-    path = _fall(root, heading, length * rng.uniform(0.85, 1.08, len(root)), 0.07 + 0.07 * layer, steps=7, weight=0.1)
-    return [sheets(path, rng.uniform(0.05, 0.08, len(root)), rng, layer=layer, tip=0.2)]
+    path = _fall(
+        root, heading, length * rng.uniform(0.85, 1.08, len(root)), 0.07 + 0.07 * layer, steps=7, weight=0.1, hold=0.03
+    )
+    return [sheets(path, rng.uniform(0.05, 0.08, len(root)), rng, layer=0.5 + 0.5 * layer, tip=0.2)]
 
 
-def _parted(groom, rng, end, *, n=380, wave=0.0, turns=0.0, width=(0.05, 0.1), lift=(0.1, 0.24), knots=0, tip=0.08):
+def _parted(
+    groom, rng, end, *, n=380, wave=0.0, turns=0.0, width=(0.05, 0.1), lift=(0.08, 0.17), knots=0, tip=0.08, steps=13
+):
     """Parted on top, falling round the face to the height `end` (n,) or a number, in layers."""
     root = _roots(groom, n, rng)
     part = rng.choice((0.0, -0.22, 0.22, -0.3, 0.3))
@@ -182,7 +194,7 @@ def _parted(groom, rng, end, *, n=380, wave=0.0, turns=0.0, width=(0.05, 0.1), l
         return push - np.stack([loose * np.sign(p[:, 0]) * (np.abs(p[:, 0]) > 0.62), 0 * loose, 0 * loose], 1)
 
     high = lift[0] + (lift[1] - lift[0]) * layer
-    path = _fall(root, heading, arc, high, steps=13, weight=0.42, steer=steer)
+    path = _fall(root, heading, arc, high, steps=steps, weight=0.55 * 12 / (steps - 1), steer=steer)
     half = rng.uniform(*width, len(root))
     return [sheets(path, half, rng, wave=wave, turns=turns, layer=layer, knots=knots, tip=tip)]
 
@@ -199,7 +211,9 @@ def _long(groom, rng):
 
 def _curly(groom, rng):
     end = rng.uniform(6.2, 7.0)
-    return _parted(groom, rng, end, n=420, wave=0.07, turns=rng.uniform(3.5, 5), width=(0.035, 0.06), lift=(0.14, 0.36))
+    return _parted(
+        groom, rng, end, n=340, wave=0.07, turns=rng.uniform(3.5, 5), width=(0.035, 0.06), lift=(0.12, 0.3), steps=18
+    )
 
 
 def _braids(groom, rng):
@@ -217,7 +231,7 @@ def _tied(groom, rng, knot, n=330):
         return _along(p, knot - p) * 0.9
 
     layer = rng.random(len(root))
-    path = _fall(root, heading, gap * 1.12, 0.05 + 0.035 * layer, steps=9, weight=0.0, steer=steer)
+    path = _fall(root, heading, gap * 1.12, 0.05 + 0.035 * layer, steps=9, weight=0.0, steer=steer, hold=0.3)
     return sheets(path, rng.uniform(0.05, 0.08, len(root)), rng, layer=layer, tip=0.5)
 
 
@@ -226,8 +240,8 @@ def _bun(groom, rng):
     knot = np.array([0, 7.0, -0.42]) if low else np.array([0, rng.uniform(7.75, 8.35), -0.42])
     if knot[1] > 8.0:
         knot[2] = 0.05
-    size, n = rng.uniform(0.2, 0.3), 60
-    ball = knot + size * 0.45 * (knot - CENTRE) / np.linalg.norm(knot - CENTRE)
+    size, n = rng.uniform(0.26, 0.36), 70
+    ball = knot + size * 0.6 * (knot - CENTRE) / np.linalg.norm(knot - CENTRE)
     axis = rng.normal(0, 0.5, (n, 3)) + (knot - CENTRE)  # hairs wound about the bun, each about its own axis
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     first = np.cross(axis, rng.normal(0, 1, (n, 3)))
@@ -260,9 +274,9 @@ def _afro(groom, rng):
     inside = np.sqrt(np.clip(hair.hairiness(groom, torch.from_numpy(root)).numpy() / 0.28, 0, 1))
     start = root + d * ((0.3 + 0.06 * up) * inside - 0.03)[:, None]
     t = np.linspace(0, 1, 6)[None, :, None]
-    twist = rng.normal(0, 1, (len(root), 1, 3)) * 0.09
-    path = start[:, None] + d[:, None] * t * rng.uniform(0.05, 0.13, (len(root), 1, 1)) + twist * np.sin(2.6 * t)
-    return [sheets(path, 0.045, rng, tip=0.4, layer=rng.random(len(root)))]
+    twist = rng.normal(0, 1, (len(root), 1, 3)) * 0.08
+    path = start[:, None] + d[:, None] * t * rng.uniform(0.02, 0.075, (len(root), 1, 1)) + twist * np.sin(2.6 * t)
+    return [sheets(path, 0.055, rng, tip=0.5, layer=rng.random(len(root)))]
 
 
 def _cornrows(groom, rng):

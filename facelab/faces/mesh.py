@@ -22,7 +22,8 @@ CENTRE = np.array([0.0, 7.3, 0.55])  # template: middle of the skull
 
 class Piece(NamedTuple):
     """Part of a bust, on the template: code (part number), points (n, 3), faces (f, 3), detail (n, 3) numbers for its
-    surface function, shade (n,) share of sky seen; head = moves with the head rather than with the shoulders."""
+    surface function, shade (n,) share of sky seen; head = moves with the head rather than with the shoulders; spread =
+    so many points in a row, the middle one deciding, follow the skin together."""
 
     code: int
     points: np.ndarray
@@ -30,29 +31,33 @@ class Piece(NamedTuple):
     detail: np.ndarray
     shade: np.ndarray
     head: bool = True
+    spread: int = 1
 
 
 class Carried(NamedTuple):
-    """A piece on a device, ready to be fitted: points, foot (the skin under each point), detail (n, 3), shade (n,),
-    faces (f, 3), index and weight (n, k) of the skin's points each point follows."""
+    """A piece on a device, ready to be fitted: points, detail (n, 3), shade (n,), turn (n,) as in `bust.Bust`, faces
+    (f, 3); for every `spread` points foot (n / spread, 3), the skin under them, and index and weight (n / spread, k) of
+    the skin's points they follow."""
 
     code: int
     points: torch.Tensor
     faces: torch.Tensor
     detail: torch.Tensor
     shade: torch.Tensor
-    head: bool
+    turn: torch.Tensor
+    spread: int
     foot: torch.Tensor
     index: torch.Tensor
     weight: torch.Tensor
 
     def shift(self, moves: torch.Tensor) -> torch.Tensor:
         """(n, 3) how the piece moves when the vertices of the head model move by `moves` (V, 3)."""
-        k = self.index.shape[1]
-        offsets = torch.arange(0, k * len(self.index), k, device=moves.device)
-        return torch.nn.functional.embedding_bag(
-            self.index.reshape(-1), moves, offsets, per_sample_weights=self.weight.reshape(-1), mode="sum"
-        )
+        mean = torch.nn.functional.embedding_bag(self.index, moves, per_sample_weights=self.weight, mode="sum")
+        return self.spreading(mean)
+
+    def spreading(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, …) of (n / spread, …)."""
+        return x if self.spread == 1 else x.repeat_interleave(self.spread, 0)
 
 
 class Skin(NamedTuple):
@@ -78,7 +83,7 @@ def skin() -> Skin:
 def carried(piece: Piece, k: int, device="cpu") -> Carried:
     """The piece tied to its k nearest points of the skin, weighted by inverse squared distance."""
     own = skin()
-    distance, index = own.tree.query(piece.points, k)
+    distance, index = own.tree.query(piece.points[piece.spread // 2 :: piece.spread], k)
     weight = 1 / (distance**2 + 1e-3)
     weight /= weight.sum(1, keepdims=True)
     foot = np.einsum("nk,nkc->nc", weight, own.points[index])
@@ -86,10 +91,21 @@ def carried(piece: Piece, k: int, device="cpu") -> Carried:
     def put(x, kind=torch.float32):
         return torch.as_tensor(np.array(x), dtype=kind, device=device)
 
+    points = put(piece.points)
+    turn = turning(points)
+    if piece.head:  # what hangs from the head swings with it, less where it lies on the shoulders
+        turn = torch.maximum(turn, 0.45 + 0.55 * ((points[:, 1] - 5.6) / 1.1).clamp(0, 1))
     return Carried(
-        piece.code, put(piece.points), put(piece.faces, torch.int64), put(piece.detail), put(piece.shade), piece.head,
-        put(foot), put(own.numbers[index], torch.int64), put(weight),
+        piece.code, points, put(piece.faces, torch.int64), put(piece.detail), put(piece.shade), turn, piece.spread,
+        put(foot), put(own.numbers[index], torch.int32), put(weight),
     )  # fmt: skip
+
+
+def turning(where: torch.Tensor) -> torch.Tensor:
+    """(n,) 1 on the head, 0 on the shoulders; the jaw's underside rises towards the nape."""
+    low = 6.15 + (1.0 - where[:, 2]) * 0.36
+    turn = ((where[:, 1] - low) / 0.65 + 1).clamp(0, 1)
+    return turn * turn * (3 - 2 * turn)
 
 
 @lru_cache(maxsize=1)
@@ -142,8 +158,9 @@ def body(azimuth, height) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([radius * np.sin(azimuth), height, AXIS + radius * np.cos(azimuth)], -1), normal
 
 
-def clear(points: np.ndarray, gap, ears: bool = False) -> np.ndarray:
-    """Points (n, 3) pushed out of the skin until at least `gap` (n,) above it; ears = keep off the ears too."""
+def clear(points: np.ndarray, gap, ears: bool = False, hold: float = 0.0) -> np.ndarray:
+    """Points (n, 3) pushed out of the skin until at least `gap` (n,) above it, and pulled back to it by at most `hold`;
+    ears = keep off the ears too."""
     own = skin()
     distance, index = own.tree.query(points, 4)
     weight = 1 / (distance**2 + 0.003) * (1.0 if ears else np.where(own.ears[index], 1e-3, 1.0))
@@ -151,7 +168,7 @@ def clear(points: np.ndarray, gap, ears: bool = False) -> np.ndarray:
     normal = np.einsum("nk,nkc->nc", weight, own.normals[index])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     above = np.einsum("nc,nc->n", points - np.einsum("nk,nkc->nc", weight, own.points[index]), normal)
-    return points + np.clip(gap - above, 0, 0.3)[:, None] * normal
+    return points + np.clip(gap - above, -hold, 0.3)[:, None] * normal
 
 
 # ---- surfaces
@@ -203,8 +220,8 @@ def joined(*parts):
     )
 
 
-def piece(code: int, points, faces, *, detail=None, shade=0.8, head=True) -> Piece:
+def piece(code: int, points, faces, *, detail=None, shade=0.8, head=True, spread=1) -> Piece:
     """A piece; detail (n, 3) or (3,), shade (n,) or a number."""
     n = len(points)
     detail = np.zeros(3) if detail is None else np.asarray(detail, float)
-    return Piece(code, points, faces, np.broadcast_to(detail, (n, 3)), np.broadcast_to(shade, n), head)
+    return Piece(code, points, faces, np.broadcast_to(detail, (n, 3)), np.broadcast_to(shade, n), head, spread)

@@ -60,7 +60,7 @@ def _head(person: Person, w: torch.Tensor, masks: torch.Tensor):
     if person.hair_style == "bald":  # a shaved or bald scalp keeps a shade of hair round the back
         cover = 0.25 * torch.sigmoid(inside[at] / 0.08) * torch.sigmoid((7.75 - w[at, 1]) / 0.08)
     else:
-        soft, most = (0.05, 0.8) if person.hair_style == "buzz" else (0.03, 1.0)
+        soft, most = {"buzz": (0.05, 0.8), "cornrows": (0.05, 0.4)}.get(person.hair_style, (0.03, 1.0))
         fringed = w[at] * torch.tensor([1.0, 0.25, 1.0], device=w.device)
         cover = most * torch.sigmoid((inside[at] + 0.022 * noise(person.seed, fringed, 60, 7)) / soft)
     cover = cover * (1 - masks[at, 2])
@@ -74,7 +74,7 @@ def _head(person: Person, w: torch.Tensor, masks: torch.Tensor):
 
 def _strands(person: Person, w: torch.Tensor):
     """Colour (n, 3), gloss (n,) and relief (n,) of hair: streaks along its fall, or curls."""
-    if person.hair_style in ("afro", "buzz"):
+    if person.hair_style in ("afro", "buzz", "cornrows", "braids", "curly"):
         streak = noise(person.look, w, 55, 9) + 0.5 * noise(person.look, w, 110, 10)
         streak, deep = (0.2, 0.016) if person.hair_style == "afro" else (0.12, 0.004), streak
         return (

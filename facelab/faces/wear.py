@@ -144,12 +144,12 @@ def _necklace(rng):
 
 def _necktie(rng):
     """A knot between the collar's tips and a blade down the chest."""
-    wide, columns = rng.uniform(0.1, 0.15), 7
-    down = np.concatenate([[0.0, 0.05, 0.15, 0.21, 0.24, 0.26], np.linspace(0.3, 1.5, 12)])
+    wide, knot, columns = rng.uniform(0.26, 0.4), rng.uniform(0.14, 0.19), 9
+    down = np.concatenate([[0.0, 0.04, 0.16, 0.25, 0.28, 0.31], np.linspace(0.36, 1.6, 12)])
     half = np.interp(
-        down, [0, 0.05, 0.21, 0.24, 0.26, 0.3, 1.5], [0.1, 0.125, 0.085, 0.075, 0.07, 0.075, 0.8 * wide + 0.1]
+        down, [0, 0.04, 0.25, 0.28, 0.31, 0.36, 1.6], knot * np.array([0.9, 1, 0.72, 0.62, 0.6, 0.64, wide / knot])
     )
-    thick = np.interp(down, [0, 0.05, 0.15, 0.24, 0.26, 1.5], [0.06, 0.1, 0.1, 0.05, 0.03, 0.03])
+    thick = np.interp(down, [0, 0.05, 0.2, 0.28, 0.31, 1.6], [0.05, 0.1, 0.1, 0.05, 0.025, 0.03])
     height = 6.02 - down
     front, _ = mesh.body(np.zeros(len(down)), height)
     depth = np.maximum.accumulate(front[:, 2].clip(0.74)) + 0.07
@@ -157,8 +157,7 @@ def _necktie(rng):
     x = half[:, None] * across
     z = depth[:, None] + thick[:, None] * (1 - across**2) - 0.02 * np.abs(across)
     points = np.stack(np.broadcast_arrays(x, height[:, None], z), -1)
-    knot = (down < 0.25).astype(float)
-    own = np.stack(np.broadcast_arrays(knot[:, None], across[None], down[:, None]), -1)
+    own = np.stack(np.broadcast_arrays((down < 0.29)[:, None].astype(float), across[None], down[:, None]), -1)
     return [
         mesh.piece(TIE, points.reshape(-1, 3), mesh.grid(len(down), columns), detail=own.reshape(-1, 3), head=False)
     ]
