@@ -27,13 +27,13 @@ def reflected(bust: Bust, points, faces, seen: Seen, shot, turned: torch.Tensor,
     facing = (normal * towards).sum(1, keepdim=True)
     normal = torch.where(facing < 0, normal - 2 * facing * towards, normal)  # sheets have two sides
     surface = paint(bust.person, where, bust.part[seen.face], masks, shot.cloth)
-    normal = _bumped(normal, place, surface.relief / 1.16, seen.at, side)  # 1.16 × 0.1 m in half a head
+    normal = bumped(normal, place, surface.relief / 1.16, seen.at, side)  # 1.16 × 0.1 m in half a head
     light = normalize(torch.tensor(shot.light, device=points.device), dim=0)
-    lit = _lit(points, faces, place, light)[:, None]
+    reached = lit(points, faces, place, light)[:, None]
     shade = torch.where((bust.part[seen.face] - 1.5).abs()[:, None] < 1, shade.clamp(min=0.75), shade)  # eyes
     wrap = torch.tensor([0.25, 0.12, 0.1], device=points.device)  # light that skin scatters past the terminator
     cosine = (normal @ light)[:, None]
-    diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.5 + 0.5 * shade) * (0.15 + 0.85 * lit)
+    diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.5 + 0.5 * shade) * (0.15 + 0.85 * reached)
     sky = (0.72 + 0.28 * normal[:, 1:2]) * (0.25 + 0.75 * shade)
     half = normalize(towards + light, dim=1)
     shine = (normal * half).sum(1).clamp(min=0) ** surface.sharp * surface.gloss * (surface.sharp + 8) / 25
@@ -42,7 +42,7 @@ def reflected(bust: Bust, points, faces, seen: Seen, shot, turned: torch.Tensor,
     key, fill = (torch.tensor(c, device=points.device) for c in (shot.key, shot.fill))
     light_in = key * diffuse + fill * sky + shot.rim * grazing * (0.3 + 0.7 * shade)
     tint = torch.lerp(torch.ones_like(surface.albedo), 0.25 + 3 * surface.albedo, surface.hair[:, None])
-    return surface.albedo * light_in + (key * lit * shine * tint + 0.12 * fill * grazing) * (0.3 + 0.7 * shade)
+    return surface.albedo * light_in + (key * reached * shine * tint + 0.12 * fill * grazing) * (0.3 + 0.7 * shade)
 
 
 def _strand_shine(normal, half, light, turned) -> torch.Tensor:
@@ -54,7 +54,7 @@ def _strand_shine(normal, half, light, turned) -> torch.Tensor:
     return 0.35 * sine**30 * ((normal @ light) * 2).clamp(0, 1)
 
 
-def _bumped(normal, place, relief, at, side: int) -> torch.Tensor:
+def bumped(normal, place, relief, at, side: int) -> torch.Tensor:
     """Normals (n, 3) tilted by the slope of the relief (n,), found from the neighbours in the picture.
 
     With σx, σy the steps in space and hx, hy the steps in height to the next column and row, the surface gradient is
@@ -79,7 +79,7 @@ def _bumped(normal, place, relief, at, side: int) -> torch.Tensor:
     return normalize(d.abs() * normal - d.sign() * (hx * a + hy * b) + 1e-9 * normal, dim=1)
 
 
-def _lit(points, faces, place, light, side: int = 320) -> torch.Tensor:
+def lit(points, faces, place, light, side: int = 320) -> torch.Tensor:
     """(n,) share of the key light that reaches the places: a picture taken from the light, looked up softly."""
     helper = torch.tensor([0.0, 1.0, 0.0], device=light.device)
     across = normalize(torch.linalg.cross(helper, light), dim=0)
@@ -95,11 +95,11 @@ def _lit(points, faces, place, light, side: int = 320) -> torch.Tensor:
     nearest[found.at] = found.nearness
     x = seen_from_light(place)
     depth = 1 / x[:, 2]
-    lit = torch.zeros_like(depth)
+    share = torch.zeros_like(depth)
     for dx, dy in ((0, 0), (2, 1), (-1, 2), (-2, -1), (1, -2)):
         column = (x[:, 0] + dx).round().long().clamp(0, side - 1)
         line = (x[:, 1] + dy).round().long().clamp(0, side - 1)
         near = nearest[line * side + column]
         gap = depth - 1 / near.clamp(min=1e-3)  # how far behind what the light meets first
-        lit += torch.where(near > 0, ((0.12 - gap) / 0.06).clamp(0, 1), 1.0)
-    return lit / 5
+        share += torch.where(near > 0, ((0.12 - gap) / 0.06).clamp(0, 1), 1.0)
+    return share / 5

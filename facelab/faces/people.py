@@ -39,17 +39,23 @@ _EYES = {"brown": (82, 50, 28), "dark": (46, 28, 18), "blue": (100, 138, 170), "
          "grey": (122, 132, 136)}  # fmt: skip
 _DYES = ((190, 150, 95), (140, 66, 32), (22, 18, 16), (120, 28, 38), (206, 196, 184), (52, 70, 128))
 _GREY = (190, 188, 184)
-# What tells women's faces from men's beyond the model's own gender: larger eyes, higher brows, fuller lips, a smaller
-# nose and jaw. Full at masculinity 0, reversed at 1.
+# What tells women's faces from men's beyond the model's own gender: slimmer, larger eyes, higher brows, fuller and wider
+# lips, a smaller nose, jaw and forehead. Full at masculinity 0, reversed at 1.
 _FEMININE = {
-    "l-eye-scale-incr": 0.3, "r-eye-scale-incr": 0.3, "l-eye-height2-incr": 0.2, "r-eye-height2-incr": 0.2,
-    "eyebrows-trans-up": 0.35, "eyebrows-angle-up": 0.3,
-    "mouth-upperlip-volume-incr": 0.25, "mouth-lowerlip-volume-incr": 0.2,
-    "mouth-angles-up": 0.25, "nose-scale-horiz-incr": -0.2, "nose-scale-vert-incr": -0.15,
-    "nose-hump-incr": -0.25, "nose-point-up": 0.15, "chin-width-incr": -0.3, "chin-bones-incr": -0.25,
-    "chin-jaw-drop-incr": -0.2, "chin-height-incr": -0.2, "chin-prominent-incr": -0.15, "forehead-nubian-incr": -0.2,
-    "l-cheek-bones-incr": 0.15, "r-cheek-bones-incr": 0.15, "neck-scale-horiz-incr": -0.3,
-    "neck-scale-depth-incr": -0.2,
+    "l-eye-scale-incr": 0.4, "r-eye-scale-incr": 0.4, "l-eye-height2-incr": 0.25, "r-eye-height2-incr": 0.25,
+    "eyebrows-trans-up": 0.35, "head-fat-incr": -0.3, "forehead-scale-vert-incr": -0.2, "forehead-nubian-incr": -0.2,
+    "mouth-upperlip-volume-incr": 0.3, "mouth-lowerlip-volume-incr": 0.25, "mouth-scale-horiz-incr": 0.2,
+    "mouth-angles-up": 0.25, "nose-scale-horiz-incr": -0.3, "nose-scale-vert-incr": -0.2,
+    "nose-hump-incr": -0.25, "nose-point-up": 0.15, "chin-width-incr": -0.4, "chin-bones-incr": -0.3,
+    "chin-jaw-drop-incr": -0.3, "chin-prominent-incr": -0.2, "l-cheek-volume-incr": -0.2, "r-cheek-volume-incr": -0.2,
+    "neck-scale-horiz-incr": -0.35, "neck-scale-depth-incr": -0.25,
+}  # fmt: skip
+# What age adds to the head model's own ageing, in full at 80: bags, hanging cheeks and lids, thin lips, a larger nose.
+_AGED = {
+    "head-age-incr": 0.8, "l-eye-bag-incr": 0.6, "r-eye-bag-incr": 0.6, "l-eye-bag-out": 0.3, "r-eye-bag-out": 0.3,
+    "l-cheek-trans-up": -0.5, "r-cheek-trans-up": -0.5, "l-eye-height2-incr": -0.35, "r-eye-height2-incr": -0.35,
+    "mouth-upperlip-volume-incr": -0.4, "mouth-lowerlip-volume-incr": -0.4, "nose-volume-incr": 0.15,
+    "l-ear-scale-incr": 0.3, "r-ear-scale-incr": 0.3, "neck-double-incr": 0.3,
 }  # fmt: skip
 
 
@@ -104,8 +110,10 @@ class Person:
         """The head model's sliders: the person's own, and what gender (after puberty) and age add to the phenotype."""
         grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity)
         added = {name: amount * grown for name, amount in _FEMININE.items()}
-        added["eyebrows-angle-up"] += 0.25  # the template's brows look stern
-        added["head-age-incr"] = 0.7 * np.clip((self.age - 35) / 45, 0, 1)
+        added["eyebrows-angle-up"] = 0.1  # the template's brows look stern
+        late = np.clip((self.age - 35) / 45, 0, 1)
+        for name, amount in _AGED.items():
+            added[name] = added.get(name, 0.0) + late * amount
         own = np.clip((self.age + 4) / 16, 0, 1)  # small children's faces differ less: the sliders are made for adults
         return {name: float(np.clip(own * v + added.get(name, 0.0), -1, 1)) for name, v in self.sliders}
 

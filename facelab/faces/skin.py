@@ -80,6 +80,7 @@ def creases(person: Person, w: torch.Tensor) -> torch.Tensor:
         return out
     g = torch.Generator().manual_seed(person.seed + 7)
     own = (0.55 + 0.8 * torch.rand(10, generator=g)).tolist()
+    own[0], own[4] = own[0] * (0.65 + 0.35 * person.masculinity), own[4] * (0.35 + 0.5 * person.masculinity)
     a, b, c, d = torch.rand(4, generator=g).tolist()
     near = ((w[:, 2] > 0.75) & (w[:, 1] > 5.6)).nonzero()[:, 0]
     x, y, z = w[near].unbind(1)
@@ -141,7 +142,7 @@ def _made_up(person: Person, w, albedo, front) -> torch.Tensor:
     lash = (0.75 + 0.15 * made) * torch.sigmoid((0.019 * long - upper) / 0.005)
     lash = torch.maximum(lash, (0.3 + 0.4 * made) * torch.sigmoid((0.012 - lower) / 0.004))
     lid = 0.42 * made * torch.sigmoid((0.1 - upper) / 0.025) * torch.sigmoid((h - 7.3) / 0.02)
-    lash_colour = torch.tensor([0.02, 0.014, 0.012], device=w.device) + 0.15 * colour(person.hair, place)
+    lash_colour = torch.tensor([0.02, 0.014, 0.012], device=w.device) + 0.15 * colour(person.natural, place)
     shadow = albedo[near] * torch.tensor([0.55, 0.42, 0.45], device=w.device)
     albedo[near] = torch.lerp(torch.lerp(albedo[near], shadow, lid[:, None]), lash_colour, lash[:, None])
     if made:
@@ -179,7 +180,7 @@ def _brows(person: Person, w, base, albedo, relief) -> None:
     cover = torch.sigmoid((half - (y - middle).abs()) / 0.011) * (half > 0.006)
     grown = min(max((person.age - 4) / 12, 0.3), 1.0)
     cover = (cover * (0.86 + 0.14 * hairs - 0.2 * person.greyness * (1 - person.makeup)) * 0.85 * dark * grown).clamp(0, 0.95)
-    hair = torch.lerp(colour(person.hair_now, w[at]), colour(person.hair, w[at]), max(0.8 * person.makeup, 0.35))
+    hair = torch.lerp(colour(person.natural_now, w[at]), colour(person.natural, w[at]), max(0.8 * person.makeup, 0.35))
     albedo[at] = torch.lerp(albedo[at], hair * 0.45 + 0.05 * base[at], cover[:, None])
     relief[at] += cover * (0.01 + 0.004 * hairs)
 
@@ -191,7 +192,7 @@ def _beard(person: Person, w, masks, base, albedo, gloss, relief) -> None:
         return
     at = ((w[:, 1] < 7.5) & (w[:, 2] > 0.4) & (w[:, 1] > 5.8)).nonzero()[:, 0]
     lips = masks[at, 0].clamp(0, 1)
-    hair = colour(person.hair_now, w[at])
+    hair = colour(person.natural_now, w[at])
     if grown and person.beard != "full":  # the roots show through shaven skin, bluish under pale skin
         roots = geometry.beard_density(replace(person, beard="full"), w[at]) * (1 - lips)
         shaven = (0.1 + 0.12 * ((person.seed * 0.754878) % 1)) * grown * (1 - 0.6 * person.greyness)

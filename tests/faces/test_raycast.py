@@ -53,17 +53,6 @@ def test_first_hit_is_the_nearest_triangle(device):
     assert hits.weights.sum(1).cpu()[met].numpy() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_moved_mesh_is_hit_where_it_is_now():
-    points, faces = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2]])
-    scene = Scene(points, faces)
-    ray = torch.tensor([[0.0, 0, 5]]), torch.tensor([[0.0, 0, -1]])
-    assert scene.cast(*ray).distance.item() == pytest.approx(5)
-    scene.move(points - torch.tensor([0.0, 0, 3]))
-    assert scene.cast(*ray).distance.item() == pytest.approx(8)
-    scene.move(points + torch.tensor([5.0, 0, 0]))
-    assert scene.cast(*ray).face.item() == -1
-
-
 def test_the_scene_keeps_its_own_copy():
     points, faces = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2]])
     scene = Scene(points, faces)
