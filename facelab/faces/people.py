@@ -40,15 +40,15 @@ _EYES = {"brown": (82, 50, 28), "dark": (46, 28, 18), "blue": (100, 138, 170), "
 _DYES = ((190, 150, 95), (140, 66, 32), (22, 18, 16), (120, 28, 38), (206, 196, 184), (52, 70, 128))
 _GREY = (190, 188, 184)
 # What tells women's faces from men's beyond the model's own gender: slimmer, larger eyes, higher brows, fuller and wider
-# lips, a smaller nose, jaw and forehead. Full at masculinity 0, reversed at 1.
+# lips, a smaller nose, jaw and forehead. Full at masculinity 0, reversed and half as strong at 1.
 _FEMININE = {
-    "l-eye-scale-incr": 0.4, "r-eye-scale-incr": 0.4, "l-eye-height2-incr": 0.25, "r-eye-height2-incr": 0.25,
-    "eyebrows-trans-up": 0.35, "head-fat-incr": -0.3, "forehead-scale-vert-incr": -0.2, "forehead-nubian-incr": -0.2,
-    "mouth-upperlip-volume-incr": 0.3, "mouth-lowerlip-volume-incr": 0.25, "mouth-scale-horiz-incr": 0.2,
-    "mouth-angles-up": 0.25, "nose-scale-horiz-incr": -0.3, "nose-scale-vert-incr": -0.2,
-    "nose-hump-incr": -0.25, "nose-point-up": 0.15, "chin-width-incr": -0.4, "chin-bones-incr": -0.3,
-    "chin-jaw-drop-incr": -0.3, "chin-prominent-incr": -0.2, "l-cheek-volume-incr": -0.2, "r-cheek-volume-incr": -0.2,
-    "neck-scale-horiz-incr": -0.35, "neck-scale-depth-incr": -0.25,
+    "l-eye-scale-incr": 0.6, "r-eye-scale-incr": 0.6, "l-eye-height2-incr": 0.38, "r-eye-height2-incr": 0.38,
+    "eyebrows-trans-up": 0.52, "head-fat-incr": -0.45, "forehead-scale-vert-incr": -0.3, "forehead-nubian-incr": -0.3,
+    "mouth-upperlip-volume-incr": 0.45, "mouth-lowerlip-volume-incr": 0.38, "mouth-scale-horiz-incr": 0.3,
+    "mouth-angles-up": 0.38, "nose-scale-horiz-incr": -0.45, "nose-scale-vert-incr": -0.3,
+    "nose-hump-incr": -0.38, "nose-point-up": 0.22, "chin-width-incr": -0.6, "chin-bones-incr": -0.45,
+    "chin-jaw-drop-incr": -0.45, "chin-prominent-incr": -0.3, "l-cheek-volume-incr": -0.3, "r-cheek-volume-incr": -0.3,
+    "neck-scale-horiz-incr": -0.52, "neck-scale-depth-incr": -0.38,
 }  # fmt: skip
 # What age adds to the head model's own ageing, in full at 80: bags, hanging cheeks and lids, thin lips, a larger nose.
 _AGED = {
@@ -108,7 +108,7 @@ class Person:
     @property
     def shape(self) -> dict[str, float]:
         """The head model's sliders: the person's own, and what gender (after puberty) and age add to the phenotype."""
-        grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity)
+        grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity) * (1 if self.masculinity < 0.5 else 0.5)
         added = {name: amount * grown for name, amount in _FEMININE.items()}
         added["eyebrows-angle-up"] = 0.1  # the template's brows look stern
         late = np.clip((self.age - 35) / 45, 0, 1)

@@ -47,19 +47,19 @@ def skin(person: Person, w: torch.Tensor, masks: torch.Tensor) -> Skin:
     x, y, z = w.unbind(1)
     ax, old = x.abs(), ageing(person)
     base = colour(person.skin, w)
-    dark = float(sum(person.skin)) / 3 < 0.12
+    pale = min(float(sum(person.skin)) / 1.2, 1.0)  # blood shows through light skin
     front = torch.sigmoid((z - 0.75) / 0.06)
     crease = creases(person, w)
     mottled = noise(person.seed, w, 7, 1)
     tone = 1 + (0.025 + 0.02 * old) * mottled + (0.012 + 0.03 * old) * noise(person.seed, w, 30, 2)
     red = 0.5 * bump((ax - 0.42) ** 2 + (y - 6.93) ** 2, 0.17) + 0.5 * bump(x**2 + (y - 7.0) ** 2, 0.13)
-    red = red + 0.15 * (1 + mottled) * old + 0.2 * bump(x**2 + (y - 6.35) ** 2, 0.15)
-    red = (red * front + 0.25 * masks[:, 2]) * (0.1 if dark else 0.22)
+    red = red + 0.12 * (1 + mottled) * old + 0.2 * bump(x**2 + (y - 6.35) ** 2, 0.15)
+    red = (red * front + 0.25 * masks[:, 2]) * 0.2 * pale
     under = bump((ax - 0.3) ** 2 / 2.2 + (y - 7.17) ** 2 * 2.2, 0.065) * front  # below the eyes
     tone = tone * (1 - (0.05 + 0.2 * old) * under) * (1 - (0.5 * crease).clamp(0, 0.6))
     albedo = base * tone[:, None] * torch.stack([1 + 0.35 * red, 1 - red, 1 - red], 1)
     gloss = 0.06 + 0.05 * front * bump(x**2 + ((y - 7.3) / 1.6) ** 2, 0.3)
-    relief = -0.022 * crease + (0.0003 + 0.0008 * old) * noise(person.seed, w, 85, 12, 10)
+    relief = -0.03 * crease + (0.0003 + 0.0008 * old) * noise(person.seed, w, 85, 12, 10)
     albedo = albedo * (1 - _spots(person, w, front))[:, None]
     albedo = _made_up(person, w, albedo, front)
     _lips(person, w, masks, base, albedo, gloss, relief)
@@ -85,20 +85,20 @@ def creases(person: Person, w: torch.Tensor) -> torch.Tensor:
     near = ((w[:, 2] > 0.75) & (w[:, 1] > 5.6)).nonzero()[:, 0]
     x, y, z = w[near].unbind(1)
     ax, front = x.abs(), torch.sigmoid((z - 0.9) / 0.04)
-    lines = torch.sin(6.2832 * (y * (6.5 + 2.5 * a) + 0.16 * torch.sin(4.5 * x + 6.3 * b) + 0.1 * torch.sin(13 * x)))
+    lines = torch.sin(6.2832 * (y * (5.2 + 1.8 * a) + 0.16 * torch.sin(4.5 * x + 6.3 * b) + 0.1 * torch.sin(13 * x)))
     broken = 0.75 + 0.25 * torch.sin(17 * x + 9 * y + 6.3 * c)
-    forehead = ((lines - 0.6).clamp(min=0) / 0.4) * broken * bump((ax / 2.4) ** 2 + (y - 7.8) ** 2, 0.16)
-    fan = torch.sin(torch.atan2(y - 7.27, ax - 0.4) * (11 + 5 * c))
-    feet = ((fan - 0.35).clamp(min=0) / 0.65) * bump((ax - 0.58) ** 2 + ((y - 7.26) * 0.8) ** 2, 0.075)
+    forehead = ((lines - 0.35).clamp(min=0) / 0.65) * broken * bump((ax / 2.4) ** 2 + (y - 7.8) ** 2, 0.16)
+    fan = torch.sin(torch.atan2(y - 7.27, ax - 0.4) * (9 + 3 * c))
+    feet = ((fan - 0.2).clamp(min=0) / 0.8) * bump((ax - 0.58) ** 2 + ((y - 7.26) * 0.8) ** 2, 0.075)
     t = ((6.97 - y) / 0.44).clamp(0, 1)  # from the wing of the nose down, outside the corner of the mouth
-    fold = bump((ax - (0.19 + 0.19 * t**0.85)) ** 2, 0.02 + 0.012 * t) * band(y, 6.5, 6.98)
+    fold = bump((ax - (0.19 + 0.19 * t**0.85)) ** 2, 0.03 + 0.014 * t) * band(y, 6.5, 6.98)
     down = ((6.66 - y) / 0.32).clamp(0, 1)  # from the corner of the mouth towards the jaw
-    marionette = bump((ax - (0.315 + 0.05 * down)) ** 2, 0.018) * band(y, 6.3, 6.68)
+    marionette = bump((ax - (0.315 + 0.05 * down)) ** 2, 0.026) * band(y, 6.3, 6.68)
     arc = y - (7.13 - 0.09 * bump((ax - 0.3) ** 2, 0.12))
-    bags = (bump(arc**2, 0.014) + 0.6 * bump((arc + 0.06) ** 2, 0.012)) * band(ax, 0.13, 0.5)
-    frown = bump((ax - 0.06 - 0.02 * d) ** 2, 0.013) * band(y, 7.4, 7.58)
+    bags = (bump(arc**2, 0.022) + 0.5 * bump((arc + 0.075) ** 2, 0.016)) * band(ax, 0.13, 0.5)
+    frown = bump((ax - 0.06 - 0.02 * d) ** 2, 0.018) * band(y, 7.4, 7.58)
     purse = (torch.sin(62 * x) - 0.3).clamp(min=0) * bump((ax / 1.7) ** 2 + (y - 6.83) ** 2, 0.07)
-    cheek = bump((ax - (0.56 - 0.12 * ((y - 6.6) / 0.4))) ** 2, 0.02) * band(y, 6.5, 6.95)
+    cheek = bump((ax - (0.56 - 0.12 * ((y - 6.6) / 0.4))) ** 2, 0.03) * band(y, 6.5, 6.95)
     neck = (torch.sin(6.2832 * (y * 5 + 0.1 * torch.sin(5 * x))) - 0.7).clamp(min=0) / 0.3 * band(y, 5.6, 6.15)
     late = max(old - 0.45, 0.0) * 1.6
     depth = old * (0.75 * own[0] * forehead + 0.6 * own[1] * feet + 0.95 * own[2] * fold + 0.7 * own[3] * bags)
@@ -146,7 +146,7 @@ def _made_up(person: Person, w, albedo, front) -> torch.Tensor:
     shadow = albedo[near] * torch.tensor([0.55, 0.42, 0.45], device=w.device)
     albedo[near] = torch.lerp(torch.lerp(albedo[near], shadow, lid[:, None]), lash_colour, lash[:, None])
     if made:
-        blush = 0.16 * made * bump(((x.abs() - 0.5) * 0.8) ** 2 + (y - 6.98) ** 2, 0.14) * front
+        blush = 0.1 * made * bump(((x.abs() - 0.5) * 0.8) ** 2 + (y - 6.98) ** 2, 0.14) * front
         albedo = albedo * torch.stack([1 + 0.3 * blush, 1 - blush, 1 - 0.8 * blush], 1)
     return albedo
 
