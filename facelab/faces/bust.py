@@ -120,7 +120,9 @@ def _under_hat(person: Person, piece):
         full = full * (1 - 0.92 * hats.covered(person, piece.points, 0.5))
     foot = piece.spreading(piece.foot)
     at = torch.addcmul(foot, piece.points - foot, full[:, None])
-    if "earrings" in person.wears:  # hair is put back behind the ears, or no one would see them
-        low = ((7.5 - at[:, 1]) / 0.25).clamp(0, 1) * (at[:, 0].abs() > 0.45)
+    if (
+        "earrings" in person.wears and person.hair_style in locks.HANGING
+    ):  # hair is put back behind the ears, or no one would see them
+        low = ((7.4 - at[:, 1]) / 0.25).clamp(0, 1) * (at[:, 0].abs() > 0.45)
         at[:, 2] -= 0.9 * low * (at[:, 2] - 0.28).clamp(min=0)
     return at, triangles

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from facelab.faces import mesh
+from facelab.faces import heads, mesh
 from facelab.faces.mesh import CLOTH
 
 VARIANTS = 12  # of each collar
@@ -26,9 +26,10 @@ def garment(person) -> str:
 
 
 def of(person, device="cpu") -> tuple[mesh.Carried, ...]:
-    """The collar or hood of a person's garment, tied to the skin; none for the plain ones."""
+    """The garment below the model's edge, and its collar or hood if it has one, tied to the skin."""
     name = {"shirt": "collar", "suit": "collar"}.get(garment(person), garment(person))
-    return _made(name, person.look // 3 % VARIANTS, str(device)) if name in _BUILD else ()
+    rest = _made(name, person.look // 3 % VARIANTS, str(device)) if name in _BUILD else ()
+    return (*_made("hem", 0, str(device)), *rest)
 
 
 @lru_cache(maxsize=64)
@@ -91,7 +92,20 @@ def _hood(rng):
     return [body, mesh.piece(CLOTH, *mesh.joined(*cords), detail=(3.0, 0, 0), head=False)]
 
 
-_BUILD = {"collar": _collar, "turtleneck": _turtleneck, "hood": _hood}
+def _hem(rng):
+    """What hangs from the edge where the head model ends, at chest and upper arms: small shoulders show it."""
+    model = heads.load()
+    faces = model.faces[model.part == 0]
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
+    edges, count = edges.unique(dim=0, return_counts=True)
+    low = (model.template[edges][..., 1] < 5.9).all(1)
+    edges = model.template[edges[(count == 1) & low]].double().numpy()  # (e, 2, 3)
+    rows = np.stack([edges + np.array([0, drop, 0]) for drop in (0.0, -0.7, -2.5)], 1)  # (e, 3, 2, 3)
+    triangles = mesh.grid(3, 2) + (np.arange(len(edges)) * 6)[:, None, None]
+    return [mesh.piece(CLOTH, rows.reshape(-1, 3), triangles.reshape(-1, 3), shade=0.6, head=False)]
+
+
+_BUILD = {"hem": _hem, "collar": _collar, "turtleneck": _turtleneck, "hood": _hood}
 
 
 # ---- the skin of neck and shoulders, lifted and coloured
@@ -157,9 +171,12 @@ def shirt(person, w: torch.Tensor, cloth) -> torch.Tensor:
 
 
 def surface(person, detail: torch.Tensor, w: torch.Tensor, cloth=None) -> torch.Tensor:
-    """Albedo (n, 3) of collars and hoods: detail = 1 collar, 2 roll, 3 cord; across or around; 0 … 1 outwards."""
+    """Albedo (n, 3) of collars and hoods: detail = 0 hem, 1 collar, 2 roll, 3 cord; across; 0 … 1 outwards."""
     a, b, c = detail.unbind(1)
-    worn = shirt(person, w, (0.3, 0.3, 0.3) if cloth is None else cloth)
+    cloth = (0.3, 0.3, 0.3) if cloth is None else cloth
+    worn = shirt(person, w, cloth)
+    if garment(person) == "suit":
+        worn = torch.where((a == 0)[:, None], torch.as_tensor(cloth, dtype=w.dtype, device=w.device), worn)
     ribs = 1 + 0.1 * torch.sin(64 * b) * (a > 1.5) * (garment(person) == "turtleneck")
     stitch = 1 - 0.25 * ((c > 0.93) | (b.abs() > 0.985)) * (a == 1)
     return worn * (ribs * stitch * (1 + 0.8 * (a > 2.5)))[:, None]

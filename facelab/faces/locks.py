@@ -14,7 +14,8 @@ from facelab.faces import hair, mesh
 from facelab.faces.mesh import CENTRE
 
 VARIANTS = 8  # grooms of a style that differ in parting, waves, length and in every lock
-_DOWN, _BACK, _FRONT = np.array([0, -1.0, 0]), np.array([0, 0.1, -1.0]), np.array([0, 0.1, 1.0])
+HANGING = ("bob", "long", "curly", "braids")  # styles that cover the ears
+_DOWN, _BACK = np.array([0, -1.0, 0]), np.array([0, 0.1, -1.0])
 
 
 class Groom(NamedTuple):

@@ -83,10 +83,16 @@ def skin() -> Skin:
 def carried(piece: Piece, k: int, device="cpu") -> Carried:
     """The piece tied to its k nearest points of the skin, weighted by inverse squared distance."""
     own = skin()
-    distance, index = own.tree.query(piece.points[piece.spread // 2 :: piece.spread], k)
+    rows = piece.points[piece.spread // 2 :: piece.spread]
+    distance, index = own.tree.query(rows, k)
     weight = 1 / (distance**2 + 1e-3)
     weight /= weight.sum(1, keepdims=True)
-    foot = np.einsum("nk,nkc->nc", weight, own.points[index])
+    foot = rows
+    if piece.code == HAIR:  # what presses hair flat presses it to the skull, not to the ears
+        tree, bare = _earless_tree()
+        distance, near = tree.query(rows, 4)
+        pull = 1 / (distance**2 + 1e-3)
+        foot = np.einsum("nk,nkc->nc", pull / pull.sum(1, keepdims=True), bare[near])
 
     def put(x, kind=torch.float32):
         return torch.as_tensor(np.array(x), dtype=kind, device=device)
@@ -106,6 +112,12 @@ def turning(where: torch.Tensor) -> torch.Tensor:
     low = 6.15 + (1.0 - where[:, 2]) * 0.36
     turn = ((where[:, 1] - low) / 0.65 + 1).clamp(0, 1)
     return turn * turn * (3 - 2 * turn)
+
+
+@lru_cache(maxsize=1)
+def _earless_tree():
+    own = skin()
+    return cKDTree(own.points[~own.ears]), own.points[~own.ears]
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ _METALS = ((0.83, 0.62, 0.24), (0.72, 0.72, 0.74), (0.8, 0.5, 0.36), (0.55, 0.55
 _DYES = ((0.5, 0.02, 0.03), (0.03, 0.06, 0.25), (0.02, 0.16, 0.09), (0.015, 0.015, 0.018), (0.42, 0.33, 0.22),
          (0.3, 0.3, 0.32), (0.55, 0.22, 0.05), (0.28, 0.05, 0.22), (0.1, 0.3, 0.42), (0.7, 0.66, 0.58),
          (0.6, 0.12, 0.22), (0.12, 0.06, 0.03))  # fmt: skip
+_FELTS = ((0.015, 0.015, 0.016), (0.09, 0.05, 0.025), (0.16, 0.16, 0.17), (0.02, 0.03, 0.08), (0.3, 0.23, 0.15))
 
 
 def of(person, device="cpu") -> tuple[mesh.Carried, ...]:
@@ -228,7 +229,7 @@ def _hat(person, w: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
         return torch.where(second[:, None], other, base) * (1 - 0.3 * seams * (share < 0.97))[:, None]
     if worn in ("brimmed", "sun hat"):
         straw = worn == "sun hat" or look // 61 % 4 == 0
-        felt = _flat((0.55, 0.4, 0.22), w) if straw else base * 0.8 + 0.01
+        felt = _flat((0.55, 0.4, 0.22) if straw else _FELTS[look // 53 % len(_FELTS)], w)
         weave = 0.12 * torch.sin(90 * share + 0 * azimuth) * torch.sin(60 * azimuth) if straw else 0 * share
         band = _flat((0.02, 0.02, 0.02), w) if look // 67 % 2 else other
         return torch.where((part > 1.5)[:, None], band, felt * (1 + weave)[:, None])
