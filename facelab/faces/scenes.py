@@ -190,7 +190,7 @@ def _snapshot(rng) -> Shot:
 def _poor(rng, shot: Shot) -> Shot:
     """The same by an amateur: heads turned and tilted, any framing, blur, noise, backlight, things in the way."""
     blurred, noisy, behind, hidden = rng.random(4) < (0.5, 0.5, 0.3, 0.2)
-    blur, noise, rim = (rng.uniform((0.003, 0.01, 0.6), (0.012, 0.06, 2.0)) * (blurred, noisy, behind)).tolist()
+    blur, noise, rim = (rng.uniform((0.002, 0.01, 0.6), (0.009, 0.04, 2.0)) * (blurred, noisy, behind)).tolist()
     dim = 0.45 if behind else 1.0  # a face against the light lies in the shade
     bright = 2.0 if behind else 1.0
     return replace(
