@@ -146,7 +146,7 @@ def _made_up(person: Person, w, albedo, front) -> torch.Tensor:
     shadow = albedo[near] * torch.tensor([0.55, 0.42, 0.45], device=w.device)
     albedo[near] = torch.lerp(torch.lerp(albedo[near], shadow, lid[:, None]), lash_colour, lash[:, None])
     if made:
-        blush = 0.1 * made * bump(((x.abs() - 0.5) * 0.8) ** 2 + (y - 6.98) ** 2, 0.14) * front
+        blush = 0.07 * made * bump(((x.abs() - 0.5) * 0.8) ** 2 + (y - 6.98) ** 2, 0.14) * front
         albedo = albedo * torch.stack([1 + 0.3 * blush, 1 - blush, 1 - 0.8 * blush], 1)
     return albedo
 
@@ -174,15 +174,17 @@ def _brows(person: Person, w, base, albedo, relief) -> None:
     x, y = w[at, 0], w[at, 1]
     t = (x.abs() - 0.115) / 0.46
     middle = 7.455 + 0.034 * arch * torch.sin(3.1416 * (0.2 + 0.56 * t).clamp(0, 1))
-    half = 0.04 * thick * (1 - 0.62 * t.clamp(0, 1)) * torch.sigmoid(t / 0.05) * torch.sigmoid((1 - t) / 0.05)
+    ends = torch.sigmoid(t / 0.035) * torch.sigmoid((1 - t) / 0.05)
+    half = 0.042 * thick * (1 - 0.6 * t.clamp(0, 1)) * (0.75 + 0.25 * torch.sigmoid((t - 0.12) / 0.04))
     slanted = torch.stack([x.abs() + 0.9 * (y - middle), 0.35 * y, w[at, 2]], 1)
-    hairs = noise(person.seed, slanted, 95, 8)
-    cover = torch.sigmoid((half - (y - middle).abs()) / 0.011) * (half > 0.006)
+    hairs = noise(person.seed, slanted, 120, 8, 14)
+    cover = torch.sigmoid((half - (y - middle).abs() + 0.004 * hairs) / 0.011) * ends
     grown = min(max((person.age - 4) / 12, 0.3), 1.0)
-    cover = (cover * (0.86 + 0.14 * hairs - 0.2 * person.greyness * (1 - person.makeup)) * 0.85 * dark * grown).clamp(0, 0.95)
+    faint = 0.9 + 0.08 * hairs - 0.2 * person.greyness * (1 - person.makeup)
+    cover = (cover * faint * 0.85 * dark * grown).clamp(0, 0.95)
     hair = torch.lerp(colour(person.natural_now, w[at]), colour(person.natural, w[at]), max(0.8 * person.makeup, 0.35))
     albedo[at] = torch.lerp(albedo[at], hair * 0.45 + 0.05 * base[at], cover[:, None])
-    relief[at] += cover * (0.01 + 0.004 * hairs)
+    relief[at] += cover * (0.008 + 0.0015 * hairs)
 
 
 def _beard(person: Person, w, masks, base, albedo, gloss, relief) -> None:
