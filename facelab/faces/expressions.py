@@ -51,8 +51,8 @@ COMBINATIONS = {
         dict(noseSneer=1.5, mouthShrugUpper=0.5, mouthShrugLower=0.8, mouthFrown=0.9, browDown=0.7, eyeSquint=0.5),
     ),
     "fear": (
-        dict(browInnerUp=1.5, browOuterUp=0.45, browDown=0.3, eyeWide=1.4, mouthStretch=1.3, mouthLowerDown=0.7,
-             jawOpen=0.2),
+        dict(browInnerUp=1.5, browOuterUp=0.45, browDown=0.3, eyeWide=1.5, mouthStretch=1.5, mouthLowerDown=1.0,
+             jawOpen=0.25),
         dict(browInnerUp=1.5, browOuterUp=0.5, browDown=0.25, eyeWide=1.5, mouthStretch=1.2, mouthLowerDown=0.6,
              jawOpen=0.5),
         dict(browInnerUp=1.5, browOuterUp=0.4, browDown=0.35, eyeWide=1.4, mouthStretch=1.4, mouthFrown=0.3),
@@ -63,7 +63,7 @@ COMBINATIONS = {
         dict(cheekSquint=1.0, mouthSmile=1.1, mouthUpperUp=0.5, mouthLowerDown=0.3, jawOpen=0.45, eyeSquint=0.35),
     ),
     "sad": (
-        dict(browInnerUp=1.5, browOuterUp=-0.7, mouthFrown=1.4, mouthShrugLower=0.7, eyeSquint=0.25, eyeLookDown=0.3),
+        dict(browInnerUp=1.5, browOuterUp=-0.9, mouthFrown=1.6, mouthShrugLower=0.9, eyeSquint=0.25, eyeLookDown=0.3),
         dict(browInnerUp=1.5, browOuterUp=-0.6, mouthFrown=1.3, mouthShrugLower=0.4, eyeBlink=0.2, eyeLookDown=0.7),
         dict(browInnerUp=1.5, browOuterUp=-0.5, browDown=0.2, mouthFrown=1.4, mouthStretch=0.5, mouthLowerDown=0.35,
              mouthShrugLower=0.3, cheekSquint=0.5, eyeSquint=0.45),
