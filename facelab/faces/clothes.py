@@ -100,6 +100,9 @@ def _hem(rng):
     edges, count = edges.unique(dim=0, return_counts=True)
     low = (model.template[edges][..., 1] < 5.9).all(1)
     edges = model.template[edges[(count == 1) & low]].double().numpy()  # (e, 2, 3)
+    along, out = edges[:, 1] - edges[:, 0], edges.mean(1) - np.array([0, 5.2, mesh.AXIS])
+    inwards = np.einsum("ec,ec->e", np.cross(along, (0, -1.0, 0)), out) < 0
+    edges[inwards] = edges[inwards, ::-1]
     rows = np.stack([edges + np.array([0, drop, 0]) for drop in (0.0, -0.7, -2.5)], 1)  # (e, 3, 2, 3)
     triangles = mesh.grid(3, 2) + (np.arange(len(edges)) * 6)[:, None, None]
     return [mesh.piece(CLOTH, rows.reshape(-1, 3), triangles.reshape(-1, 3), shade=0.6, head=False)]

@@ -62,8 +62,8 @@ def surface(person, detail: torch.Tensor, *, beard: bool = False):
     colour = torch.tensor(person.natural_now if beard else person.hair_now, device=detail.device)
     coiled = person.hair_style in ("afro", "curly", "braids") and not beard
     strands = torch.sin(9 * across + 200 * own) + torch.sin(23 * across + 3 * along + 610 * own)
-    tone = (0.72 + 0.45 * own) * (0.8 + 0.32 * along) * (1 + 0.09 * strands)
-    gloss = torch.full_like(tone, 0.03 if coiled or beard else 0.1) * (1 + 0.3 * strands)
+    tone = (0.8 + 0.34 * own) * (0.9 + 0.2 * along) * (1 + 0.09 * strands)
+    gloss = torch.full_like(tone, 0.05 if coiled or beard else 0.4) * (1 + 0.3 * strands)
     return colour * tone[:, None], gloss, torch.full_like(tone, 16.0)
 
 

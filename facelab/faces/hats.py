@@ -125,7 +125,7 @@ def _cap(rng):
     under = brim - np.array([0, 0.03, 0]) * np.minimum(1, 4 * (1 - out))[..., None]
     button, triangles = mesh.balls(points[-1].mean(0)[None], 0.06, 5, 8)
     return _flat(
-        points, faces, detail, (np.concatenate([brim, under[::-1]]), mesh.grid(12, 21), np.array([1.0, 0, 0])),
+        points, faces, detail, (np.concatenate([brim, under[::-1]]), mesh.grid(12, 21)[:, ::-1], np.array([1.0, 0, 0])),
         (button, triangles, np.array([1.0, 0, 0])),
     )  # fmt: skip
 
@@ -150,6 +150,7 @@ def _crowned(rng, worn: str, wide: float, curl: float, droop: float, dent: float
     own = CENTRE + d / far * np.maximum(far[..., 0], mesh.skull(d / far, 12) + 0.05)[..., None]
     own[0] = points[0]
     detail = detail + np.stack([2.0 * (share < 0.22), 0 * share, 0 * share], -1)
+    detail[0, :, 0] = 1.0  # below the brim
     out = np.linspace(0, 1, 7)[:, None]
     azimuth = detail[0, :, 1]
     away = np.stack([np.sin(azimuth), 0 * azimuth, np.cos(azimuth)], -1)
@@ -158,7 +159,7 @@ def _crowned(rng, worn: str, wide: float, curl: float, droop: float, dent: float
     wave = 0.02 * np.sin(3 * azimuth + rng.uniform(0, 6)) * out
     brim = rim - away * 0.03 + (out * long)[..., None] * away + np.array([0, 1.0, 0]) * (rise + wave)[..., None]
     ring = np.stack(np.broadcast_arrays(1.0, azimuth[None], out), -1)
-    return _flat(own, faces, detail, (brim, mesh.grid(7, len(azimuth), closed=True), ring))
+    return _flat(own, faces, detail, (brim, mesh.grid(7, len(azimuth), closed=True)[:, ::-1], ring))
 
 
 def _brimmed(rng):
@@ -203,4 +204,4 @@ def _veil(rng):
     faces = mesh.grid(40, 60)
     row, column = faces.min(1) // 60, faces % 60
     across_face = (column.min(1) == 29) & (column.max(1) == 30) & ((opening[:-1] + opening[1:])[row] > 0)
-    return _flat(points, faces[~across_face], detail)
+    return _flat(points, faces[~across_face, ::-1], detail)

@@ -187,11 +187,12 @@ def clear(points: np.ndarray, gap, ears: bool = False, hold: float = 0.0) -> np.
 
 
 def grid(rows: int, columns: int, closed: bool = False) -> np.ndarray:
-    """(f, 3) triangles between points in rows; closed = the last column meets the first."""
+    """(f, 3) triangles between points in rows; closed = the last column meets the first. The front is where a step to
+    the next column crossed with a step to the next row points."""
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
     a, b = i * columns + j, i * columns + (j + 1) % columns
     c, d = a + columns, b + columns
-    return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
+    return np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)])
 
 
 def tube(curve: np.ndarray, radius, closed: bool = False, sides: int = 6):
@@ -208,7 +209,7 @@ def tube(curve: np.ndarray, radius, closed: bool = False, sides: int = 6):
     if closed:  # join the last ring to the first
         last, j = (len(curve) - 1) * sides, np.arange(sides)
         a, b, c, d = last + j, last + (j + 1) % sides, j, (j + 1) % sides
-        faces = np.concatenate([faces, np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
+        faces = np.concatenate([faces, np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
     return points, faces
 
 

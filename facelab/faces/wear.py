@@ -64,7 +64,7 @@ def _glasses(rng):
         parts.append(mesh.tube(rim, thick * np.where(ey > 0.5, 1.0 if metal else 1.35, 1.0), closed=True))
         middle = rim.mean(0) - np.array([0, 0, 0.02])
         rings = middle + np.linspace(0.02, 1, 5)[:, None, None] * (rim - middle)
-        lenses.append((rings.reshape(-1, 3), mesh.grid(5, 36, closed=True)))
+        lenses.append((rings.reshape(-1, 3), mesh.grid(5, 36, closed=True)[:, ::-side]))
         end = 0.33 + wide
         arm = [
             (side * end, 7.32, rim[0, 2]),
@@ -160,7 +160,9 @@ def _necktie(rng):
     points = np.stack(np.broadcast_arrays(x, height[:, None], z), -1)
     own = np.stack(np.broadcast_arrays((down < 0.29)[:, None].astype(float), across[None], down[:, None]), -1)
     return [
-        mesh.piece(TIE, points.reshape(-1, 3), mesh.grid(len(down), columns), detail=own.reshape(-1, 3), head=False)
+        mesh.piece(
+            TIE, points.reshape(-1, 3), mesh.grid(len(down), columns)[:, ::-1], detail=own.reshape(-1, 3), head=False
+        )
     ]
 
 

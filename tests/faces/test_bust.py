@@ -85,3 +85,18 @@ def test_parts_beyond_the_head_model_are_numbered_after_it():
     assert len(heads.PARTS) == mesh.HAIR
     made = bust.make(replace(person(2, gender="male", age=40), hair_style="side", beard="full", wears=WORN))
     assert {mesh.HAIR, mesh.BEARD, mesh.GLASSES, mesh.HAT, mesh.TIE, mesh.CLOTH} <= set(made.part.tolist())
+
+
+@pytest.mark.parametrize("code", [mesh.HAIR, mesh.HAT, mesh.CLOTH, mesh.TIE, mesh.LENS])
+def test_what_is_worn_faces_outwards(code):
+    """Light is computed for the front of a sheet."""
+    who = replace(person(2, gender="female", age=30), hair_style="long", wears=WORN, masculinity=0.0)
+    for look in range(0, 3000, 217):
+        made = bust.make(replace(who, look=look))
+        faces = made.faces[made.part == code]
+        a, b, c = made.where[faces].unbind(1)
+        middle = (a + b + c) / 3
+        axis = torch.stack([0 * middle[:, 0], middle[:, 1].clamp(6, 7.3), 0 * middle[:, 0] + 0.3], 1)
+        normal = torch.linalg.cross(b - a, c - a)
+        out = (normal * torch.nn.functional.normalize(middle - axis, dim=1)).sum(1).sum() / normal.norm(dim=1).sum()
+        assert not len(faces) or out > 0.15, (look, hats.kind(made.person), float(out))
