@@ -23,6 +23,7 @@ _MODULES = {
     "explore": "facelab.workbench.explore",
 }
 _FUNCTIONS = {
+    "embed": "facelab.nets.embed",
     "measure": "facelab.filters.responses",
     "responses": "facelab.filters.responses",
     "partition": "facelab.filters.groups",

@@ -34,7 +34,8 @@ def lacking(what: str, names, known) -> ValueError:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     near = get_close_matches(names[0], known, n=1, cutoff=0.6)
     shown = ", ".join(map(repr, known[:6])) + (f", … ({len(known)} in all)" if len(known) > 6 else "")
-    return ValueError(f"{what} {names[0]!r}{more}; " + (f"the nearest is {near[0]!r}" if near else f"there are {shown}"))
+    has = f"the nearest is {near[0]!r}" if near else f"there are {shown}"
+    return ValueError(f"{what} {names[0]!r}{more}; {has}")
 
 
 def whole(name: str, value, least: int, of: str = "") -> None:

@@ -1,7 +1,9 @@
-"""Networks: `load` a pretrained source, `wrap` your own; `SOURCES` says what each source is."""
+"""Networks: `load` one by its name, `wrap` your own, `embed` faces; `SOURCES` says what each of the six sources is."""
 
+from facelab.nets.embed import embed
 from facelab.nets.fetch import FetchError, fetch
-from facelab.nets.net import Net, load, wrap
+from facelab.nets.load import load
+from facelab.nets.net import Net, wrap
 from facelab.nets.sources import SOURCES, Source, table
 
-__all__ = ["SOURCES", "FetchError", "Net", "Source", "fetch", "load", "table", "wrap"]
+__all__ = ["SOURCES", "FetchError", "Net", "Source", "embed", "fetch", "load", "table", "wrap"]

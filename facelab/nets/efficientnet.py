@@ -6,7 +6,6 @@ Lite form: no squeeze-and-excitation, ReLU6 everywhere. TensorFlow pads "same" (
 
 from pathlib import Path
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -41,8 +40,8 @@ class Block(nn.Module):
     def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int):
         super().__init__()
         wide = before * expansion
-        widen = [*layer(before, wide), nn.ReLU6()] if expansion > 1 else []
-        depthwise = [*layer(wide, wide, kernel, stride, depthwise=True), nn.ReLU6()]
+        widen = [*layer(before, wide), nn.ReLU6(inplace=True)] if expansion > 1 else []
+        depthwise = [*layer(wide, wide, kernel, stride, depthwise=True), nn.ReLU6(inplace=True)]
         self.path = nn.Sequential(*widen, *depthwise, *layer(wide, after))
         self.adds = stride == 1 and before == after
 
@@ -61,14 +60,14 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(*layer(3, 32, 3, 2), nn.ReLU6())
+        self.stem = nn.Sequential(*layer(3, 32, 3, 2), nn.ReLU6(inplace=True))
         self.blocks = nn.Sequential()
         channels = 32
         for times, kernel, stride, expansion, after in _STAGES:
             for i in range(times):
                 self.blocks.append(Block(channels, after, kernel, stride if i == 0 else 1, expansion))
                 channels = after
-        self.head = nn.Sequential(*layer(channels, 1280), nn.ReLU6())
+        self.head = nn.Sequential(*layer(channels, 1280), nn.ReLU6(inplace=True))
         self.fc = nn.Linear(1280, 1000)
 
     def forward(self, x):

@@ -37,9 +37,9 @@ def _text(name) -> str:
 
 
 def filters(kernel: np.ndarray) -> np.ndarray:
-    """A kernel (h, w, in, out) as torch stores it, (out, in, h, w); a depthwise one (h, w, in, 1) becomes (in, 1, h, w).
+    """A kernel (h, w, in, out) as torch stores it, (out, in, h, w).
 
-    >>> filters(np.zeros((3, 3, 8, 16))).shape, filters(np.zeros((3, 3, 8, 1)), ).shape
-    ((16, 8, 3, 3), (1, 8, 3, 3))
+    >>> filters(np.zeros((3, 5, 8, 16))).shape
+    (16, 8, 3, 5)
     """
     return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))

@@ -11,11 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from facelab import devices, errors
+from facelab import errors
 from facelab.faces.align import similarity, warp
 from facelab.faces.faceset import FaceSet
-from facelab.nets.fetch import fetch
-from facelab.nets.sources import get
 
 # ITU-R BT.601, what "grey" means in the photo formats the grey nets were trained on.
 _LUMA = (0.299, 0.587, 0.114)
@@ -27,8 +25,8 @@ class Net(nn.Module):
     module: from (n, c, size, size) to anything whose first axis is n, in evaluation mode. size: side of the
     chip. template: where the five landmarks go, (5, 2) chip pixels, or None: the whole image, resized. mean,
     std: the input is (x − mean) / std per channel, x in 0 … 255. grey: one channel instead of RGB. embedding:
-    the submodule whose output, averaged over the image, is the embedding; None: the module's own output,
-    flattened. decode: from the module's output to what `predict` returns.
+    the submodule whose output (written "name:input": whose input), averaged over the image, is the embedding; None: the
+    module's own output, flattened. decode: from the module's output to what `predict` returns.
     """
 
     def __init__(
@@ -106,8 +104,12 @@ class Net(nn.Module):
         if self.embedding is None:
             return np.concatenate(list(self._each(faces, batch, progress, lambda y: y.flatten(1))))
         seen = []
-        layer = self.module.get_submodule(self.embedding)
-        hook = layer.register_forward_hook(lambda _layer, _input, output: seen.append(_average(output)))
+        name, _, end = self.embedding.partition(":")
+        layer = self.module.get_submodule(name)
+        if end == "input":
+            hook = layer.register_forward_pre_hook(lambda _layer, given: seen.append(_average(given[0])))
+        else:
+            hook = layer.register_forward_hook(lambda _layer, _input, output: seen.append(_average(output)))
         try:
             return np.concatenate(list(self._each(faces, batch, progress, lambda _output: seen.pop())))
         finally:
@@ -117,9 +119,10 @@ class Net(nn.Module):
     def predict(self, faces: FaceSet, *, batch: int = 64, progress: bool = False) -> np.ndarray:
         """What the network says of every face.
 
-        "age": (n,) years, the expectation over its 81 classes. "gender": (n,) probability of "male" (1 − it:
-        "female"). "identity": (n, 128) descriptors, Euclidean distance below 0.6 = probably the same person.
-        A wrapped network: its output as it is.
+        "identity": (n, 128) descriptors, Euclidean distance below 0.6 = probably the same person. "age": (n,) years,
+        the expectation over its 81 classes. "gender": (n,) probability of "male" (1 − it: "female"). "expression":
+        (n, 7) probabilities in the order of `tasks.EXPRESSIONS`. "landmarks": (n, 5, 2) pixels of the chip. "object":
+        (n, 1000) probabilities. Any other network: its output as it is.
         """
         return np.concatenate(list(self._each(faces, batch, progress, self.decode or (lambda y: y))))
 
@@ -160,30 +163,6 @@ def _average(output: torch.Tensor) -> torch.Tensor:
     return output.flatten(2).mean(2) if output.ndim > 2 else output
 
 
-def load(name: str, *, device: str | torch.device = "auto") -> Net:
-    """A pretrained network of `SOURCES`, in evaluation mode, its weights fetched on first use.
-
-    ValueError for an unknown name, TypeError for what is no name; `FetchError` where the weights cannot be had.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"expected the name of a source, e.g. 'identity', not {type(name).__name__}: see SOURCES")
-    source = get(name)
-    where = devices.device(device)
-    net = Net(
-        source.build(fetch(source)),
-        name=source.name,
-        size=source.size,
-        mean=source.mean,
-        std=source.std,
-        grey=source.grey,
-        template=source.template,
-        embedding=source.embedding,
-        decode=source.decode,
-    )
-    # On one CPU thread channels last takes 9.5 instead of 14.6 ms an image for identity, 2.3 instead of 2.9 for age.
-    return net.to(where, memory_format=torch.channels_last).eval()
-
-
 def wrap(
     module: nn.Module,
     *,
@@ -215,7 +194,7 @@ def wrap(
         raise TypeError(f"size must be a whole number of pixels, not {size!r}")
     if size < 1:
         raise ValueError(f"size must be at least one pixel, not {size}")
-    if embedding is not None and embedding not in dict(module.named_modules()):
+    if embedding is not None and embedding.removesuffix(":input") not in dict(module.named_modules()):
         raise errors.unknown("embedding layer", embedding, [n for n, _ in module.named_modules() if n])
     if template is not None:
         template = np.asarray(template, np.float64)

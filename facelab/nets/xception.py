@@ -20,8 +20,9 @@ _EPS = 1e-3  # Keras' own; torch's is 1e-5
 
 
 def same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """The border TensorFlow's "same" adds before and after an axis: total = max((⌈size / stride⌉ − 1) · stride + kernel −
-    size, 0), the smaller half before.
+    """The border TensorFlow's "same" adds before and after an axis, the smaller half before.
+
+    total = max((⌈size / stride⌉ − 1) · stride + kernel − size, 0).
 
     >>> same(60, 3, 2), same(15, 3, 2), same(60, 1, 2)
     ((0, 1), (1, 1), (0, 0))
@@ -56,7 +57,9 @@ class Block(nn.Module):
         self.relu = nn.ReLU()
         self.separable2 = separable(after, after)
         self.pool = MaxPoolSame()
-        self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after, eps=_EPS))
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after, eps=_EPS)
+        )
 
     def forward(self, x):
         return self.pool(self.separable2(self.relu(self.separable1(x)))) + self.shortcut(x)

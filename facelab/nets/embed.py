@@ -1,0 +1,138 @@
+"""Embeddings: what a network, or several, makes of every face, kept in the cache."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from facelab import cache
+from facelab.errors import whole
+from facelab.faces.faceset import FaceSet
+from facelab.nets.load import load
+from facelab.nets.net import Net
+
+CHUNK = 4096
+
+
+def embed(
+    nets,
+    faces: FaceSet,
+    *,
+    batch: int | None = None,
+    device: str | torch.device = "auto",
+    cached: bool = True,
+    progress: bool = True,
+) -> np.ndarray | dict[str, np.ndarray]:
+    """float32 (n, d), the embedding of every face, by one network; by several, a dictionary name → embeddings.
+
+    nets: a `Net`, a name that `load` knows, or a list of these; `nets.SOURCES` is all six. What the embedding is,
+    `Net.embedding` says. device: where networks given by name are put; a `Net` stays where it is. batch: images in one
+    pass; None: on a CPU as many as have 300,000 pixels, at most 32 (more maps would not fit its caches: at 32 images the
+    object network takes twice as long as at 6), else 128. The embeddings are kept in the cache under all they depend on, in chunks of 4,096 images, from where an
+    interrupted call goes on; a second call reads them without running the network. While anything is hooked onto a
+    network nothing is kept or found.
+
+    ValueError: no faces, no network, two of one name, an embedding that is not finite; what `load` raises for a name.
+    TypeError: an argument of the wrong kind.
+
+    >>> import pandas as pd
+    >>> from facelab.nets import wrap
+    >>> net = wrap(torch.nn.Conv2d(3, 4, 3), size=8, embedding="", name="mine")
+    >>> labels = pd.DataFrame({"age": [20.0, 30.0]})
+    >>> two = FaceSet("two", np.zeros((2, 3, 8, 8), np.uint8), labels, np.zeros((2, 5, 2), np.float32))
+    >>> embed(net, two, cached=False, progress=False).shape
+    (2, 4)
+    """
+    if not isinstance(faces, FaceSet):
+        raise TypeError(f"expected a FaceSet, e.g. fl.faces.load('rendered/wild'), not {type(faces).__name__}")
+    if batch is not None:
+        whole("batch", batch, 1, "image")
+    if len(faces) == 0:
+        raise ValueError(f"face set {faces.name!r} is empty: there is nothing to embed")
+    how = {"batch": batch, "cached": cached, "progress": progress}
+    if isinstance(nets, (Net, str)):
+        return _one(nets if isinstance(nets, Net) else load(nets, device=device), faces, **how)
+    found = {}
+    for net in _several(nets):
+        name = net if isinstance(net, str) else net.name
+        if name in found:
+            raise ValueError(f"two networks are called {name!r}: wrap one of them under another name")
+        found[name] = _one(load(net, device=device) if isinstance(net, str) else net, faces, **how)
+    return found
+
+
+def _several(nets) -> list:
+    expected = "expected a Net, the name of one, or a list of these"
+    try:
+        several = list(nets)
+    except TypeError as error:
+        raise TypeError(f"{type(nets).__name__} is no network: {expected}") from error
+    for net in several:
+        if not isinstance(net, (Net, str)):
+            raise TypeError(f"{type(net).__name__} is no network: {expected}")
+    if not several:
+        raise ValueError(f"no network to embed with: {expected}")
+    return several
+
+
+def _fitting(net: Net) -> int:
+    return max(1, min(32, 300_000 // net.size**2)) if net.device.type == "cpu" else 128
+
+
+def _one(net: Net, faces: FaceSet, batch: int | None, cached: bool, progress: bool) -> np.ndarray:
+    about = {"net": net.fingerprint, "faces": faces.fingerprint}
+    with tqdm(total=len(faces), desc=net.name, unit="face", disable=not progress) as bar:
+        chunks = _Chunks(net, faces, batch or _fitting(net), bar)
+        if not (cached and net.fingerprint == about["net"]):  # a hooked net has a new one at every call
+            return np.concatenate(list(chunks.run(0)))
+        entry = cache.build(cache.path("embeddings", f"{net.name}-{faces.name}", **about), chunks.fill, about)
+        bar.update(len(faces) - bar.n)
+    return np.concatenate([cache.read_tensors(file)[0]["embedding"] for file in chunks.files(entry)])
+
+
+class _Chunks:
+    """The embeddings of up to `CHUNK` faces at a time."""
+
+    def __init__(self, net: Net, faces: FaceSet, batch: int, bar: tqdm):
+        self.net, self.faces, self.batch, self.bar = net, faces, batch, bar
+
+    def run(self, done: int) -> Iterator[np.ndarray]:
+        """From the chunk number `done` on. ValueError names the first face whose embedding is not finite."""
+        for start in range(done * CHUNK, len(self.faces), CHUNK):
+            found = self._embed(self.faces[start : start + CHUNK])
+            bad = ~np.isfinite(found).all(1)
+            if bad.any():
+                raise ValueError(
+                    f"the embedding of face {start + bad.argmax()} of {self.faces.name!r} by {self.net.name!r} is not "
+                    f"finite; {bad.sum()} of {len(bad)} here are not"
+                )
+            yield found
+
+    def _embed(self, faces: FaceSet) -> np.ndarray:
+        parts = []
+        for i in range(0, len(faces), self.batch):
+            parts.append(self.net.embed(faces[i : i + self.batch], batch=self.batch))
+            self.bar.update(len(parts[-1]))
+        return np.concatenate(parts)
+
+    def files(self, folder: Path) -> list[Path]:
+        return [folder / f"embedding-{start:09d}.safetensors" for start in range(0, len(self.faces), CHUNK)]
+
+    def fill(self, folder: Path) -> None:
+        """Write the chunks that an earlier, interrupted call has not."""
+        files, done = self.files(folder), 0
+        while done < len(files) and _whole(files[done]):
+            done += 1
+        self.bar.update(min(done * CHUNK, len(self.faces)))
+        for file, chunk in zip(files[done:], self.run(done), strict=True):
+            cache.write_tensors(file, {"embedding": chunk}, {})
+
+
+def _whole(file: Path) -> bool:
+    try:
+        cache.read_tensors(file)
+    except (ValueError, FileNotFoundError):
+        return False
+    return True
