@@ -55,6 +55,11 @@ def _declare() -> None:
         del sys.modules[name]
 
 
+def declared() -> bool:
+    """Whether torchvision runs here without its compiled part."""
+    return bool(_declared)
+
+
 def names() -> list[str]:
     """Every name that can be loaded, as "torchvision/resnet18"."""
     found = models()

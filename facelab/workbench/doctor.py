@@ -43,10 +43,10 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Look at Python, packages and their lower bounds, the device, weights and caches."""
+    """Look at Python, packages and their lower bounds, the device, weights, torchvision and caches."""
     findings = [_python(), *_packages()]
     if not any(f.state == "missing" for f in findings):
-        findings += [_device(), *_weights()]
+        findings += [_device(), *_weights(), *_own_weights(), _torchvision()]
     return Diagnosis((*findings, *_caches()))
 
 
@@ -130,6 +130,28 @@ def _weights() -> list[Finding]:
         else:
             findings.append(Finding(f"weights: {name}", "ok", f"{source.file}, {source.bytes / 1e6:.1f} MB"))
     return findings
+
+
+def _own_weights() -> list[Finding]:
+    """Networks whose weight file the user brings."""
+    from facelab.nets.load import ORIGINS
+
+    return [
+        Finding(f"weights: {name}", "optional", "needs your weight file", f"nets.load({name!r}, weights=…): {origin}")
+        for name, origin in ORIGINS.items()
+    ]
+
+
+def _torchvision() -> Finding:
+    from facelab.nets import torchvision_nets
+
+    try:
+        names = torchvision_nets.names()
+    except ImportError as error:
+        fix = f"{shlex.quote(sys.executable)} -m pip install --force-reinstall --no-deps torchvision"
+        return Finding("torchvision networks", "optional", str(error), fix)
+    how = "without its compiled part, which they do not need" if torchvision_nets.declared() else "imports"
+    return Finding("torchvision networks", "ok", f"{len(names)}, e.g. {names[0]!r}; torchvision {how}")
 
 
 def _caches() -> list[Finding]:
