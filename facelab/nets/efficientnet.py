@@ -54,6 +54,7 @@ class EfficientNetLite0(nn.Module):
 
     The embedding is the mean of the last maps, (n, 1280, 7, 7).
 
+    >>> import torch
     >>> EfficientNetLite0().eval()(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 1000])
     """

@@ -25,7 +25,9 @@ def read(file: str | Path) -> dict[str, Tensor]:
     """
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise ValueError(
             f"{file} is no torch file of tensors alone ({reason}). Facelab reads state dicts only, never whole models: "

@@ -73,7 +73,7 @@ def read(file: str | Path) -> VGGFace:
     layers = {_canonical(name): arrays for name, arrays in layers.items()}
     if missing := [name for name in LAYERS if name not in layers]:
         raise errors.lacking(f"{file} lacks the layer", missing, layers)
-    module = VGGFace(WIDTHS, HIDDEN, people=len(layers["fc8"][0]))
+    module = VGGFace(WIDTHS, HIDDEN, people=np.size(layers["fc8"][1]))
     tensors = {}
     for name in LAYERS:
         weight, bias = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in layers[name])

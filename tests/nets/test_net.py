@@ -159,6 +159,15 @@ def test_fingerprint_of_a_hooked_net_is_never_the_same():
     assert net.fingerprint == key
 
 
+def test_embedding_may_be_what_a_layer_reads(pictures):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    read = wrap(module, size=96, embedding="4:input").embed(pictures)
+    np.testing.assert_array_equal(read, wrap(module, size=96, embedding="3").embed(pictures))
+    assert not any(layer._forward_pre_hooks for layer in module.modules())
+    with pytest.raises(ValueError, match="unknown embedding layer '5:input'"):
+        wrap(module, size=96, embedding="5:input")
+
+
 @pytest.mark.parametrize("name", [3, None, ["age"]])
 def test_only_a_name_is_loaded(name):
     with pytest.raises(TypeError, match=f"expected the name of a source, e.g. 'identity', not {type(name).__name__}"):

@@ -5,9 +5,19 @@ import pytest
 import torch
 
 from facelab import nets
+from facelab.filters import taps
+from facelab.nets import sources
 from facelab.nets.sources import dlib_template, get, male, years
+from facelab.tasks import EXPRESSIONS
 
-PREFIXES = {"identity": "55533b28a95800a5", "age": "4f9f0075200bd8ea", "gender": "d4c4116cf720cde1"}
+PREFIXES = {
+    "identity": "55533b28a95800a5",
+    "age": "4f9f0075200bd8ea",
+    "gender": "d4c4116cf720cde1",
+    "expression": "59534287fdfb125e",
+    "landmarks": "165bfbe42940416c",
+    "object": "579344248a93e230",
+}
 
 
 @pytest.mark.parametrize("name", nets.SOURCES)
@@ -16,7 +26,10 @@ def test_states_all_there_is_to_know(name):
     assert source.name == name and len(source.sha256) == len(source.archive_sha256) == 64
     assert source.sha256.startswith(PREFIXES[name])
     for text in (source.licence, source.architecture, source.trained_on, source.predicts, source.measured):
-        assert len(text) > 5
+        assert len(text) >= len("MIT")
+    assert len(source.mean) == len(source.std) == (1 if source.grey else 3)
+    if source.template is None:  # the whole image
+        return
     template = np.array(source.template)
     assert template.shape == (5, 2) and template.min() > 0 and template.max() < source.size - 1
 
@@ -28,6 +41,9 @@ def test_load_gives_what_the_source_states(name, pictures):
     assert net.embed(pictures).shape == (5, source.dimensions)
     assert re.match(r".*: (\d+) convolutions", source.architecture)[0].endswith(f"{len(net.convs)} convolutions")
     assert f"{sum(c.out_channels for c in net.convs.values()):,} filters" in source.architecture
+    parameters = sum(p.numel() for p in net.module.parameters())
+    shown = f"{parameters / 1e6:.1f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
+    assert f"{shown} parameters" in source.architecture
 
 
 def test_predictions_have_their_units(pictures):
@@ -36,6 +52,27 @@ def test_predictions_have_their_units(pictures):
     probability = nets.load("gender", device="cpu").predict(pictures)
     assert probability.shape == (5,) and (probability >= 0).all() and (probability <= 1).all()
     assert nets.load("identity", device="cpu").predict(pictures).shape == (5, 128)
+    for name, classes in (("expression", len(EXPRESSIONS)), ("object", 1000)):
+        said = nets.load(name, device="cpu").predict(pictures)
+        assert said.shape == (5, classes)
+        np.testing.assert_allclose(said.sum(1), 1, rtol=1e-5)
+    landmarks = nets.load("landmarks", device="cpu").predict(pictures)
+    assert landmarks.shape == (5, 5, 2)
+
+
+def test_expressions_come_in_the_order_of_the_task():
+    """The network itself says angry, disgust, fear, happy, sad, surprise, neutral."""
+    said = sources.expressions(torch.eye(7) * 50).argmax(1)
+    theirs = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    assert tuple(EXPRESSIONS[i] for i in said) == theirs
+
+
+def test_every_conv_of_every_source_can_be_measured(pictures):
+    for name in nets.SOURCES:
+        net = nets.load(name, device="cpu")
+        seen = taps.capture(net, net.prepare(pictures), net.convs)
+        assert {k: v.shape for k, v in seen.items()} == {k: (5, c.out_channels) for k, c in net.convs.items()}
+        assert all(v.isfinite().all() for v in seen.values())
 
 
 def test_years_and_male():
@@ -56,8 +93,8 @@ def test_template_is_dlibs():
 def test_unknown():
     with pytest.raises(ValueError, match=re.escape("unknown source 'gendr': did you mean 'gender'?")):
         get("gendr")
-    with pytest.raises(ValueError, match="unknown source 'resnet50': expected one of 'identity', 'age', 'gender'"):
-        nets.load("resnet50")
+    with pytest.raises(ValueError, match="unknown network 'zebra': expected one of 'identity', 'age', 'gender'"):
+        nets.load("zebra")
 
 
 def test_table():

@@ -1,3 +1,4 @@
+import re
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from facelab import faces as faces_room
 from facelab import nets
 from facelab.faces.faceset import FaceSet
+from facelab.nets import torchvision_nets
 from facelab.workbench import doctor, runner, runs
 from facelab.workbench.cli import main
 
@@ -132,7 +134,10 @@ class TestDoctor:
         monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
         result = facelab("doctor")
         assert result.exit_code == 1
-        assert "weights: identity  not fetched yet" in result.output
+        for name in nets.SOURCES:
+            assert re.search(f"missing +weights: {name} +not fetched yet", result.output)
+        assert re.search(r"optional +weights: vgg-face +needs your weight file", result.output)
+        assert re.search(r"ok +torchvision networks +\d+, e\.g\. 'torchvision/", result.output)
         fix = next(line for line in result.output.splitlines() if line.endswith("fetch identity"))
         program, *arguments = shlex.split(fix.partition("→")[2])
         assert Path(program).is_absolute()
@@ -149,6 +154,15 @@ class TestDoctor:
         result = facelab("doctor")
         assert result.exit_code == 0, result.output
         assert str(tmp_path) in result.output
+
+    def test_torchvision_that_does_not_fit_is_no_hindrance(self, monkeypatch):
+        def broken():
+            raise ImportError("torchvision cannot be imported beside torch 2.6")
+
+        monkeypatch.setattr(torchvision_nets, "names", broken)
+        found = doctor._torchvision()
+        assert found.state == "optional" and "beside torch 2.6" in found.found
+        assert found.fix.endswith("-m pip install --force-reinstall --no-deps torchvision")
 
     def test_old_and_absent_packages(self, monkeypatch):
         requires = ["torch>=99", "no-such-package>=1", 'nor-this>=2; extra == "fast"', "click"]
