@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from facelab.faces import heads, mesh
+from facelab.faces import mesh
 from facelab.faces.mesh import CLOTH
 
 VARIANTS = 12  # of each collar
@@ -35,7 +35,7 @@ def of(person, device="cpu") -> tuple[mesh.Carried, ...]:
 @lru_cache(maxsize=64)
 def _made(name: str, variant: int, device: str) -> tuple[mesh.Carried, ...]:
     rng = np.random.default_rng([0xC107, variant, len(name)])
-    return tuple(mesh.carried(piece, 8, device) for piece in _BUILD[name](rng))
+    return tuple(mesh.carried(piece, 40 if name == "hem" else 8, device) for piece in _BUILD[name](rng))
 
 
 def _collar(rng):
@@ -93,19 +93,15 @@ def _hood(rng):
 
 
 def _hem(rng):
-    """What hangs from the edge where the head model ends, at chest and upper arms: small shoulders show it."""
-    model = heads.load()
-    faces = model.faces[model.part == 0]
-    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
-    edges, count = edges.unique(dim=0, return_counts=True)
-    low = (model.template[edges][..., 1] < 5.9).all(1)
-    edges = model.template[edges[(count == 1) & low]].double().numpy()  # (e, 2, 3)
-    along, out = edges[:, 1] - edges[:, 0], edges.mean(1) - np.array([0, 5.2, mesh.AXIS])
-    inwards = np.einsum("ec,ec->e", np.cross(along, (0, -1.0, 0)), out) < 0
-    edges[inwards] = edges[inwards, ::-1]
-    rows = np.stack([edges + np.array([0, drop, 0]) for drop in (0.0, -0.7, -2.5)], 1)  # (e, 3, 2, 3)
-    triangles = mesh.grid(3, 2) + (np.arange(len(edges)) * 6)[:, None, None]
-    return [mesh.piece(CLOTH, rows.reshape(-1, 3), triangles.reshape(-1, 3), shade=0.6, head=False)]
+    """What hangs below the head model's ragged edge at chest and upper arms: small shoulders show it."""
+    azimuth = np.linspace(-np.pi, np.pi, 72, endpoint=False)
+    sin, cos = (np.sign(v) * np.abs(v) ** 0.8 for v in (np.sin(azimuth), np.cos(azimuth)))
+    rows = []
+    for height, off in ((5.2, -0.3), (5.0, -0.1), (4.8, 0.0), (4.5, 0.03), (2.0, 0.03)):
+        deep = np.where(cos > 0, 0.95, 0.86) + off  # from the neck's axis to the chest and to the back
+        rows.append(np.stack([(2.32 + off) * sin, height + 0 * sin, mesh.AXIS + deep * cos], 1))
+    faces = mesh.grid(len(rows), len(azimuth), closed=True)[:, ::-1]
+    return [mesh.piece(CLOTH, np.concatenate(rows), faces, shade=0.95, head=False)]
 
 
 _BUILD = {"hem": _hem, "collar": _collar, "turtleneck": _turtleneck, "hood": _hood}

@@ -66,15 +66,18 @@ def _along(points: np.ndarray, heading) -> np.ndarray:
     return flat / np.linalg.norm(flat, axis=1, keepdims=True).clip(1e-6)
 
 
-def _fall(root, heading, length, lift, *, steps=9, weight=0.3, steer=None, hold=0.0) -> np.ndarray:
+def _fall(root, heading, length, lift, *, steps=9, weight=0.3, steer=None, hold=0.0, above=0.0) -> np.ndarray:
     """(n, steps, 3) paths of locks: from the root in the heading (n, 3), bent down by `weight` a step, kept `lift` (n,)
-    off the skin, and back to it by `hold` a step; steer(points, share of the way) → (n, 3) adds to the heading."""
+    off the skin, and pulled back to it by `hold` a step where y > `above`; steer(points, share of the way) → (n, 3)
+    adds to the heading."""
     path, v, lift = [root], heading.astype(float), np.broadcast_to(lift, len(root))
     step = np.broadcast_to(length, len(root))[:, None] / (steps - 1)
     for i in range(1, steps):
         v = v + weight * _DOWN + (0 if steer is None else steer(path[-1], i / (steps - 1)))
         v = v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-6)
-        path.append(mesh.clear(path[-1] + v * step, lift * min(1.0, 0.35 + i / 4), hold=hold))
+        path.append(
+            mesh.clear(path[-1] + v * step, lift * min(1.0, 0.35 + i / 4), hold=hold * (path[-1][:, 1] > above))
+        )
         v = path[-1] - path[-2]
         v = v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-6)
     return np.stack(path, 1)
@@ -195,7 +198,9 @@ def _parted(
         return push - np.stack([loose * np.sign(p[:, 0]) * (np.abs(p[:, 0]) > 0.62), 0 * loose, 0 * loose], 1)
 
     high = lift[0] + (lift[1] - lift[0]) * layer
-    path = _fall(root, heading, arc, high, steps=steps, weight=0.55 * 12 / (steps - 1), steer=steer)
+    path = _fall(
+        root, heading, arc, high, steps=steps, weight=0.55 * 12 / (steps - 1), steer=steer, hold=0.08, above=7.6
+    )
     half = rng.uniform(*width, len(root))
     return [sheets(path, half, rng, wave=wave, turns=turns, layer=layer, knots=knots, tip=tip)]
 
@@ -269,7 +274,8 @@ def _ponytail(groom, rng):
 
 def _afro(groom, rng):
     """Coils that stand on the body of the hair and break its outline."""
-    root = _roots(groom, 620, rng, 0.03)
+    root = _roots(groom, 620, rng, 0.06)
+    root = root[(root[:, 1] > 7.4) | (root[:, 2] < 0.3)]  # not before the ears
     d = (root - CENTRE) / np.linalg.norm(root - CENTRE, axis=1, keepdims=True)
     up = np.clip((root[:, 1] - 7.5) / 0.8, 0, 1)
     inside = np.sqrt(np.clip(hair.hairiness(groom, torch.from_numpy(root)).numpy() / 0.28, 0, 1))

@@ -170,8 +170,9 @@ def body(azimuth, height) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([radius * np.sin(azimuth), height, AXIS + radius * np.cos(azimuth)], -1), normal
 
 
-def clear(points: np.ndarray, gap, ears: bool = False, hold: float = 0.0) -> np.ndarray:
-    """Points (n, 3) pushed out of the skin until at least `gap` (n,) above it, and pulled back to it by at most `hold`;
+def clear(points: np.ndarray, gap, ears: bool = False, hold=0.0) -> np.ndarray:
+    """Points (n, 3) pushed out of the skin until at least `gap` (n,) above it, and pulled back to it by at most `hold`
+    (a number or (n,));
     ears = keep off the ears too."""
     own = skin()
     distance, index = own.tree.query(points, 4)
