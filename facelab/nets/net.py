@@ -77,7 +77,7 @@ class Net(nn.Module):
                 raise ValueError(
                     f"face {rows[bad.argmax()]} of {faces.name!r} has no landmarks (NaN); {bad.sum()} of "
                     f"{len(bad)} faces here lack them. {self.name!r} aligns faces by five landmarks: leave "
-                    "those out, or wrap the network with template=None to use whole images"
+                    "those out, or set net.template = None to use whole images"
                 )
             transforms = similarity(torch.from_numpy(points).to(self.device), torch.from_numpy(self.template))
             chips = warp(images, transforms, self.size)

@@ -88,6 +88,8 @@ def test_missing_landmarks_are_named(pictures):
     with pytest.raises(ValueError, match="face 4 of 'pictures'"):
         net.chips(blind, [0, 1, 4])
     assert len(net.chips(blind, [0, 1, 3])) == 3
+    net.template = None  # as the message says
+    assert len(net.chips(blind)) == 5
 
 
 def test_normalisation(pictures):
