@@ -65,9 +65,9 @@ def read(file: str | Path) -> VGGFace:
     named conv1_1 … fc8, or numbered as in torchvision's VGG-16), MatConvNet (`.mat`), Caffe (`.caffemodel`), Keras
     (`.h5`).
 
-    The network here takes red, green, blue. Caffe's takes blue, green, red, and so does the Keras file made from it
-    (the one with dense layers): their first filters are turned round. A torch file is taken to be red first. The number
-    of people is the file's. ValueError for another kind of file, a layer missing or of another shape.
+    The network here takes red, green, blue. Caffe's takes blue, green, red, and so do the Keras file made from it (the
+    one with dense layers) and the torch files made from Torch 7's (layers named conv_1_1): their first filters are
+    turned round. Any other file is taken to be red first. The number of people is the file's. ValueError for another kind of file, a layer missing or of another shape.
     """
     layers, blue_first = _READERS[_kind(file)](Path(file))
     layers = {_canonical(name): arrays for name, arrays in layers.items()}
@@ -112,7 +112,7 @@ def _torch(file: Path):
     for name, value in torch_file.read(file).items():
         layer, _, part = name.rpartition(".")
         layers.setdefault(layer, {})[part] = value.numpy()
-    return {k: _both(v, k, file) for k, v in layers.items()}, False
+    return {k: _both(v, k, file) for k, v in layers.items()}, "conv_1_1" in layers
 
 
 def _both(arrays: dict, layer: str, file: Path) -> list[np.ndarray]:

@@ -45,6 +45,12 @@ def write_torch(module, file):
     torch.save(module.state_dict(), file)
 
 
+def write_torch7(module, file):
+    """Blue first, under the names that conversions of Torch 7's file use."""
+    state = {k.replace("conv", "conv_"): v for k, v in module.state_dict().items()}
+    torch.save({**state, "conv_1_1.weight": state["conv_1_1.weight"].flip(1)}, file)
+
+
 def write_torchvision(module, file):
     numbered = {v: k for k, v in vgg_face._NUMBERED.items()}
     names = {k: f"{numbered[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}" for k in module.state_dict()}
@@ -129,6 +135,7 @@ def write_keras_dense(module, file):
 
 WRITERS = {
     "names.pth": write_torch,
+    "torch7.pth": write_torch7,
     "numbers.pt": write_torchvision,
     "new.mat": write_mat,
     "old.mat": lambda module, file: write_mat(module, file, old=True, inside=None),
