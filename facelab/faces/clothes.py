@@ -115,9 +115,8 @@ def _inside(person, w: torch.Tensor) -> torch.Tensor:
     x, y, z = w[:, 0].abs(), w[:, 1], w[:, 2]
     kind = garment(person)
     line = 5.98 - 0.3 * z + (0.1 if kind in ("shirt", "suit") else 0.24 if kind in ("turtleneck", "hood") else 0.0)
-    if kind in ("v", "suit", "shirt"):
-        depth = {"v": 0.5, "suit": 0.0, "shirt": 0.12 if "necktie" not in person.wears else 0.0}[kind]
-        line = line - depth * (1 - x / (0.2 + 0.42 * depth)).clamp(min=0) * (z > 0.4)
+    if kind == "v":
+        line = line - 0.5 * (1 - x / 0.41).clamp(min=0) * (z > 0.4)
     elif kind == "scoop":
         line = line - 0.08 - 0.22 * (1 - (x / 0.6) ** 2).clamp(min=0) * (z > 0.4)
     return line - y
