@@ -67,7 +67,9 @@ def read(file: str | Path) -> VGGFace:
 
     The network here takes red, green, blue. Caffe's takes blue, green, red, and so do the Keras file made from it (the
     one with dense layers) and the torch files made from Torch 7's (layers named conv_1_1): their first filters are
-    turned round. Any other file is taken to be red first. The number of people is the file's. ValueError for another kind of file, a layer missing or of another shape.
+    turned round. Any other file is taken to be red first. The number of people is the file's.
+
+    ValueError for another kind of file, a layer missing or of another shape.
     """
     layers, blue_first = _READERS[_kind(file)](Path(file))
     layers = {_canonical(name): arrays for name, arrays in layers.items()}
