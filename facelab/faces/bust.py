@@ -57,6 +57,7 @@ def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu
     lift = beard_depth(person, where, model.masks) + clothes.thickness(person, where)
     hair = hair_depth(person, where, model.masks, hats.covered(person, where))
     points = moved + lift[:, None] * vertex_normals(moved, fixed.skin) + hair[:, None] * fixed.outwards
+    points = points + fixed.inset
     pieces = [p for module in (locks, beards, hats, clothes, wear) for p in module.of(person, str(device))]
     all_points, faces, part, total = [points], [model.faces], [model.part], len(points)
     places, masks, shade, turn = [where], [model.masks], [model.shade], [fixed.turn]
@@ -82,10 +83,12 @@ def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu
 
 @dataclass(frozen=True)
 class _Fixed:
-    """What is the same for everybody: triangles of skin, directions outwards, turn, vertices of places and eyes."""
+    """What is the same for everybody: triangles of skin, directions outwards, how far teeth are moved in, turn, vertices
+    of places and eyes."""
 
     skin: torch.Tensor
     outwards: torch.Tensor
+    inset: torch.Tensor
     turn: torch.Tensor
     place: dict[str, int]
     eyes: tuple[torch.Tensor, torch.Tensor]
@@ -97,7 +100,18 @@ def _fixed(device: str) -> _Fixed:
     where = model.template
     place = {n: int((where - torch.tensor(p).to(where)).square().sum(1).argmin()) for n, p in _PLACES.items()}
     eyes = tuple(torch.unique(model.faces[model.part == p]) for p in (2, 1))  # right eye = image left
-    return _Fixed(model.faces[model.part == 0], outwards(where), turning(where), place, eyes)
+    skin = model.faces[model.part == 0]
+    return _Fixed(skin, outwards(where), _inset(model), turning(where), place, eyes)
+
+
+def _inset(model: heads.Heads) -> torch.Tensor:
+    """(v, 3) moves the teeth a little back, the roots of the lower ones more: a narrow chin would show them."""
+    teeth, where = torch.unique(model.faces[model.part == 3]), model.template
+    out = torch.zeros_like(where)
+    x, y, _ = where[teeth].unbind(1)
+    root = (6.62 - y).clamp(min=0)
+    out[teeth] = torch.stack([-0.08 * x - 0.6 * root * x, 0.35 * root, -0.06 - 0.5 * root], 1)
+    return out
 
 
 def _frame(neutral, moved, fixed: _Fixed):

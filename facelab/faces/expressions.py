@@ -58,9 +58,10 @@ COMBINATIONS = {
         dict(browInnerUp=1.5, browOuterUp=0.4, browDown=0.35, eyeWide=1.4, mouthStretch=1.4, mouthFrown=0.3),
     ),
     "happy": (
-        dict(cheekSquint=0.8, mouthSmile=1.0, mouthDimple=0.2, mouthUpperUp=0.4, mouthLowerDown=0.2, jawOpen=0.14),
-        dict(cheekSquint=0.8, mouthSmile=1.2, mouthDimple=0.4, eyeSquint=0.15),
-        dict(cheekSquint=1.0, mouthSmile=1.1, mouthUpperUp=0.5, mouthLowerDown=0.3, jawOpen=0.45, eyeSquint=0.35),
+        dict(cheekSquint=0.9, mouthSmile=1.25, mouthDimple=0.2, mouthUpperUp=0.9, mouthLowerDown=0.5, jawOpen=0.06,
+             eyeSquint=0.3),
+        dict(cheekSquint=0.9, mouthSmile=1.4, mouthDimple=0.4, eyeSquint=0.25),
+        dict(cheekSquint=1.1, mouthSmile=1.4, mouthUpperUp=0.8, mouthLowerDown=0.3, jawOpen=0.35, eyeSquint=0.45),
     ),
     "sad": (
         dict(browInnerUp=1.5, browOuterUp=-0.9, mouthFrown=1.6, mouthShrugLower=0.9, eyeSquint=0.25, eyeLookDown=0.3),

@@ -17,20 +17,21 @@ def reflected(bust: Bust, points, faces, seen: Seen, shot, turned: torch.Tensor,
     """(n, 3) linear light from the points `seen` in a side × side picture: points (v, 3) and faces (f, 3) of the bust in
     camera axes, shot as `photo.Shot`, turned (3, 3) how its head is turned."""
     carried = torch.cat([points, vertex_normals(points, bust.faces), bust.where, bust.masks, bust.shade[:, None]], 1)
-    at = embedding_bag(
-        bust.faces[seen.face], carried, per_sample_weights=seen.weights, mode="sum"
-    )  # (n, 13)
+    at = embedding_bag(bust.faces[seen.face], carried, per_sample_weights=seen.weights, mode="sum")  # (n, 13)
     place, normal, where, masks, shade = at.split((3, 3, 3, 3, 1), 1)
     camera = torch.tensor([0.0, 0.0, shot.distance], device=points.device)
     towards = normalize(camera - place, dim=1)
     normal = normalize(normal, dim=1)
     facing = (normal * towards).sum(1, keepdim=True)
-    normal = torch.where(facing < 0, normal - 2 * facing * towards, normal)  # sheets have two sides
+    edge = torch.where(facing < 0, normal - 2 * facing * towards, normal)  # smooth normals look away near an outline
+    normal = torch.where(facing < -0.4, -normal, edge)  # and so does the back of a sheet
     surface = paint(bust.person, where, bust.part[seen.face], masks, shot.cloth)
     normal = bumped(normal, place, surface.relief / 1.16, seen.at, side)  # 1.16 × 0.1 m in half a head
     light = normalize(torch.tensor(shot.light, device=points.device), dim=0)
     reached = lit(points, faces, place, light)[:, None]
-    shade = torch.where((bust.part[seen.face] - 1.5).abs()[:, None] < 1, shade.clamp(min=0.75), shade)  # eyes
+    part = bust.part[seen.face][:, None]  # eyes and teeth move out of the dark they were measured in
+    shade = torch.where((part == 1) | (part == 2), shade.clamp(min=0.75), torch.where(part == 3, 0.85, shade))
+    reached = torch.where(part == 3, reached.clamp(min=0.7), reached)
     wrap = torch.tensor([0.25, 0.12, 0.1], device=points.device)  # light that skin scatters past the terminator
     cosine = (normal @ light)[:, None]
     diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.5 + 0.5 * shade) * (0.15 + 0.85 * reached)

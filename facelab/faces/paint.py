@@ -45,7 +45,7 @@ def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.
             albedo[at], gloss[at], sharp[at] = wear.surface(code, person, w, masks[at], cloth)
             hair[at] = float(code == geometry.HAIR)
         else:
-            flat = {3: (0.72, 0.68, 0.58), 4: (0.42, 0.13, 0.12), 5: (0.16, 0.035, 0.035)}[code]
+            flat = {3: (0.86, 0.83, 0.75), 4: (0.42, 0.13, 0.12), 5: (0.16, 0.035, 0.035)}[code]
             inwards = ((w[:, 2] - 0.9) / 0.5).clamp(0.05, 1)[:, None]  # the mouth is dark inside
             albedo[at] = colour(flat, w) * inwards
     return Surface(albedo.clamp(0.002, 1), gloss, sharp, relief, hair)

@@ -28,7 +28,7 @@ BEARDS = ("none", "shadow", "goatee", "moustache", "sideburns", "full")
 # three poles; "indian" and "other" are mixtures of them, told apart mostly by colour.
 _GROUPS = {
     "white": ((0.03, 0.03, 0.94), (236, 196, 174), (205, 155, 128)),
-    "black": ((0.94, 0.03, 0.03), (134, 90, 66), (64, 42, 32)),
+    "black": ((0.74, 0.04, 0.22), (142, 98, 74), (76, 51, 39)),
     "asian": ((0.03, 0.94, 0.03), (236, 200, 170), (198, 152, 118)),
     "indian": ((0.28, 0.17, 0.55), (186, 136, 102), (118, 80, 58)),
     "other": ((0.25, 0.37, 0.38), (214, 164, 130), (160, 112, 84)),
@@ -100,7 +100,7 @@ class Person:
         shares = dict(zip(heads.ETHNICS, self.mixture, strict=True))
         return {
             "gender": 1 - self.masculinity,
-            "age": heads.age_parameter(self.age),
+            "age": heads.age_parameter(min(self.age, 25) + (0.55 + 0.45 * self.masculinity) * max(self.age - 25, 0)),
             "weight": self.weight,
             **shares,
         }
@@ -108,10 +108,11 @@ class Person:
     @property
     def shape(self) -> dict[str, float]:
         """The head model's sliders: the person's own, and what gender (after puberty) and age add to the phenotype."""
-        grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity) * (1 if self.masculinity < 0.5 else 0.5)
+        late = np.clip((self.age - 35) / 45, 0, 1)
+        grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity)
+        grown *= 1 + 0.6 * late if self.masculinity < 0.5 else 0.5  # the model's old women have men's faces
         added = {name: amount * grown for name, amount in _FEMININE.items()}
         added["eyebrows-angle-up"] = 0.1  # the template's brows look stern
-        late = np.clip((self.age - 35) / 45, 0, 1)
         for name, amount in _AGED.items():
             added[name] = added.get(name, 0.0) + late * amount
         own = np.clip((self.age + 4) / 16, 0, 1)  # small children's faces differ less: the sliders are made for adults
@@ -187,6 +188,7 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
     mixture = rng.dirichlet(12 * np.array(pole) + 0.05)
     tone = rng.beta(2, 2)
     skin = linear((1 - tone) * np.array(light) + tone * np.array(dark)) * rng.normal(1, 0.03, 3)
+    skin = skin * (0.97 if male else 1.06)  # women's skin is the lighter in every population
     european = ethnicity == "white"
     eyes = rng.choice(list(_EYES), p=(0.3, 0.08, 0.32, 0.15, 0.15) if european else (0.4, 0.55, 0, 0.05, 0))
     natural = _natural(rng, ethnicity)
@@ -206,12 +208,12 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
         eyes=tuple((linear(_EYES[eyes]) * rng.uniform(0.8, 1.2)).tolist()),
         lips=float(rng.uniform(0.5, 1.0) + (0 if male else rng.choice((0.15, 0.7)))),
         brows=tuple(
-            rng.normal((1.25, 0.7, 1.0) if male else (0.5, 1.5, 1.25), (0.2, 0.35, 0.15)).clip(0.3, 2.0).tolist()
+            rng.normal((1.25, 0.7, 1.0) if male else (0.52, 1.5, 1.35), (0.17, 0.35, 0.15)).clip(0.3, 2.0).tolist()
         ),
         hairline=float(rng.normal(0.0, 0.06) + (max(0.0, age - 35) * 0.004 * rng.uniform(0, 1.5) if male else 0.0)),
         freckles=float(rng.uniform(0.3, 1) if european and rng.random() < 0.3 else 0),
         moles=tuple((float(x), float(y)) for x, y in rng.uniform((-0.45, 6.4), (0.45, 7.8), (rng.poisson(1.0), 2))),
-        grey_at=float(rng.normal(56, 8) if male else rng.normal(72, 13)),  # many women dye theirs
+        grey_at=float(rng.normal(54, 8)),
         **(style | {"hair": natural, "dyed": False, "wears": usual}),
     )
 
@@ -235,11 +237,12 @@ def restyled(person: Person, rng, *, hair: bool = True, beard: bool = True, acce
 
 def _style(rng, male: bool, age: float, ethnicity: str) -> dict:
     """The fields of a person that change from day to day; always as many draws, so that no part shifts another."""
-    dyed = bool(rng.random() < (0.04 if male else 0.15)) and age >= 16
+    hides = 0.04 if male else 0.15 + 0.35 * np.clip((age - 35) / 20, 0, 1)  # the grey
+    dyed = bool(rng.random() < hides) and age >= 16
     dye = linear(_DYES[rng.choice(len(_DYES), p=(0.32, 0.2, 0.24, 0.14, 0.06, 0.04))]) * rng.uniform(0.8, 1.25)
     natural = _natural(rng, ethnicity)
     beards = (0.42, 0.17, 0.12, 0.1, 0.07, 0.12)
-    beard, makeup = str(rng.choice(BEARDS, p=beards)), float(rng.uniform(0.2, 1.0))
+    beard, makeup = str(rng.choice(BEARDS, p=beards)), float(rng.uniform(0.4, 1.0))
     return {
         "hair": tuple(dye.tolist()) if dyed else natural,
         "dyed": dyed,
@@ -328,13 +331,13 @@ def _hair_style(rng, male: bool, age: float, ethnicity: str) -> str:
              "bob": 0.01, "long": 0.02, "ponytail": 0.01}  # fmt: skip
         p |= {"bald": 0.06 + max(0.0, age - 40) * 0.006, "horseshoe": max(0.0, age - 42) * 0.009}
     else:
-        p = {"buzz": 0.01, "pixie": 0.09, "fringe": 0.06, "bob": 0.2, "long": 0.3, "curly": 0.12, "bun": 0.1,
-             "ponytail": 0.12}  # fmt: skip
-        p["pixie"] += max(0.0, age - 50) * 0.008
+        p = {"buzz": 0.01, "pixie": 0.05, "fringe": 0.06, "bob": 0.22, "long": 0.44, "curly": 0.1, "bun": 0.05,
+             "ponytail": 0.07}  # fmt: skip
+        p["pixie"] += max(0.0, age - 50) * 0.006
     if age < 18:
         p["bald"] = 0.0
     if black:
-        p |= {"afro": 0.22, "braids": 0.03 if male else 0.2, "cornrows": 0.08}
+        p |= {"afro": 0.2 if male else 0.14, "braids": 0.03 if male else 0.2, "cornrows": 0.08 if male else 0.03}
         p["buzz"] += 0.15 if male else 0.0
     if age < 4:  # the hair of the smallest is short
         p = {"buzz": 0.35, "short": 0.4, "fringe": 0.25}

@@ -99,9 +99,7 @@ def rasterise(screen: torch.Tensor, faces: torch.Tensor, side: int) -> Seen:
     vertices, corners = wp.from_torch(screen, dtype=wp.vec3), wp.from_torch(faces)
     device = wp.device_from_torch(screen.device)
     nearest = torch.full((side * side,), -1, dtype=torch.int64, device=screen.device)
-    wp.launch(
-        cover, dim=len(faces) // 3, inputs=[vertices, corners, side, wp.from_torch(nearest)], device=device
-    )
+    wp.launch(cover, dim=len(faces) // 3, inputs=[vertices, corners, side, wp.from_torch(nearest)], device=device)
     if screen.device.type == "cuda":
         wp.synchronize_device(device)
     at = (nearest >= 0).nonzero()[:, 0]

@@ -170,7 +170,7 @@ def _snapshot(rng) -> Shot:
     light = (float(np.sin(side) * np.cos(up)), float(np.sin(up)), float(np.cos(side) * np.cos(up)))
     warm, cool = rng.normal(0, 0.07), rng.normal(0, 0.06)
     key = rng.uniform(0.45, 1.25) * np.array([1 + warm, 1.0, 1 - 1.3 * warm])
-    fill = rng.uniform(0.22, 0.6) * np.array([1 + cool, 1.0, 1 - cool])
+    fill = rng.uniform(0.28, 0.75) * np.array([1 + cool, 1.0, 1 - cool])
     top = rng.uniform(0.02, 0.75) * rng.uniform(0.75, 1.15, 3)
     bottom = top * rng.uniform(0.4, 1.3)
     blurred, noisy, behind, hidden = rng.random(4) < (0.25, 0.3, 0.12, 0.05)

@@ -13,7 +13,6 @@ from facelab.faces.patterns import band, bump, colour, noise
 from facelab.faces.people import Person
 
 
-
 def _dense(points) -> torch.Tensor:
     """Points of a polyline, six to a piece."""
     p = torch.tensor(points)
@@ -37,9 +36,10 @@ class Skin(NamedTuple):
 
 
 def ageing(person: Person) -> float:
-    """How far skin has aged: 0 until 25, 1 at about 75, a tenth sooner or later from person to person."""
+    """How far skin has aged: 0 until 25, then fast, ½ at about 40, 1 at about 65; a tenth sooner or later from person to
+    person."""
     pace = 0.9 + 0.2 * ((person.seed * 0.618034) % 1)
-    return min(max((person.age - 25) / 50 * pace, 0.0), 1.25)
+    return min(1.2 * (max(person.age - 25, 0) / 50 * pace) ** 0.7, 1.35)
 
 
 def skin(person: Person, w: torch.Tensor, masks: torch.Tensor) -> Skin:
@@ -79,7 +79,7 @@ def creases(person: Person, w: torch.Tensor) -> torch.Tensor:
     if old < 0.02:
         return out
     g = torch.Generator().manual_seed(person.seed + 7)
-    own = (0.55 + 0.8 * torch.rand(10, generator=g)).tolist()
+    own = ((0.55 + 0.8 * torch.rand(10, generator=g)) * (0.85 + 0.3 * person.masculinity)).tolist()
     own[0], own[4] = own[0] * (0.65 + 0.35 * person.masculinity), own[4] * (0.35 + 0.5 * person.masculinity)
     a, b, c, d = torch.rand(4, generator=g).tolist()
     near = ((w[:, 2] > 0.75) & (w[:, 1] > 5.6)).nonzero()[:, 0]
@@ -100,14 +100,16 @@ def creases(person: Person, w: torch.Tensor) -> torch.Tensor:
     purse = (torch.sin(62 * x) - 0.3).clamp(min=0) * bump((ax / 1.7) ** 2 + (y - 6.83) ** 2, 0.07)
     cheek = bump((ax - (0.56 - 0.12 * ((y - 6.6) / 0.4))) ** 2, 0.03) * band(y, 6.5, 6.95)
     neck = (torch.sin(6.2832 * (y * 5 + 0.1 * torch.sin(5 * x))) - 0.7).clamp(min=0) / 0.3 * band(y, 5.6, 6.15)
-    late = max(old - 0.45, 0.0) * 1.6
+    late = max(old - 0.4, 0.0) * 1.6
     depth = old * (0.75 * own[0] * forehead + 0.6 * own[1] * feet + 0.95 * own[2] * fold + 0.7 * own[3] * bags)
     depth = depth + old * 0.7 * own[4] * frown + late * (0.85 * own[5] * marionette + 0.5 * own[6] * purse)
     depth = depth + late * 0.55 * own[7] * cheek
     out[near] = depth * front + late * 0.5 * own[8] * neck
     if old > 0.35:  # fine lines everywhere, crossing
-        fine = (noise(person.seed, w[near] * torch.tensor([1.0, 2.2, 1.0], device=w.device), 34, 13).abs() - 1.1).clamp(min=0)
-        out[near] += 0.35 * (old - 0.35) * fine * front
+        fine = (noise(person.seed, w[near] * torch.tensor([1.0, 2.2, 1.0], device=w.device), 34, 13).abs() - 1.1).clamp(
+            min=0
+        )
+        out[near] += 0.22 * (old - 0.35) * fine * front
     return out
 
 
@@ -118,9 +120,9 @@ def _spots(person: Person, w: torch.Tensor, front: torch.Tensor) -> torch.Tensor
     if person.freckles:
         fine = (noise(person.seed, w, 26, 3) + noise(person.seed, w, 41, 4) - 2.2).clamp(0, 1)
         dark = 0.45 * person.freckles * fine * bump(((x.abs() - 0.3) / 1.6) ** 2 + (y - 7.02) ** 2, 0.22) * front
-    if old > 0.5:
+    if old > 0.6:
         large = torch.sigmoid((noise(person.seed, w, 13, 14) + 0.6 * noise(person.seed, w, 29, 15) - 1.9) / 0.12)
-        dark = dark + 0.55 * (old - 0.5) * large * torch.sigmoid((z - 0.3) / 0.1)
+        dark = dark + 0.6 * (old - 0.6) * large * torch.sigmoid((z - 0.3) / 0.1)
     for mx, my in person.moles:
         dark = dark + 0.6 * torch.sigmoid((0.013 - ((x - mx) ** 2 + (y - my) ** 2).sqrt()) / 0.003) * (z > 0.6)
     return dark.clamp(0, 0.85)
@@ -160,7 +162,9 @@ def _lips(person: Person, w, masks, base, albedo, gloss, relief) -> None:
         g = torch.Generator().manual_seed(person.look + 3)
         shade = torch.tensor([0.42, 0.06, 0.08]) * (0.6 + 0.8 * torch.rand(1, generator=g))
         shade = shade + torch.tensor([0.06, 0.05, 0.06]) * torch.rand(1, generator=g)
-        own = torch.lerp(own, shade.to(w), 0.6 * (person.makeup - 0.35) / 0.65 * (0.4 + 0.6 * (base[at] / 0.5).clamp(0, 1)))
+        own = torch.lerp(
+            own, shade.to(w), 0.6 * (person.makeup - 0.35) / 0.65 * (0.4 + 0.6 * (base[at] / 0.5).clamp(0, 1))
+        )
     fine = noise(person.seed, w[at] * torch.tensor([1.0, 0.25, 0.6], device=w.device), 60, 5)
     albedo[at] = torch.lerp(albedo[at], own * (1 + 0.04 * fine)[:, None], cover)
     gloss[at] += 0.12 * cover[:, 0]
@@ -208,4 +212,3 @@ def _beard(person: Person, w, masks, base, albedo, gloss, relief) -> None:
     albedo[at] = torch.lerp(albedo[at], hair * (0.75 + 0.12 * strand)[:, None] + 0.04 * base[at], cover[:, None])
     gloss[at] *= 1 - 0.7 * beard
     relief[at] += 0.012 * cover * strand
-

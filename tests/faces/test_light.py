@@ -44,7 +44,9 @@ def test_the_nose_casts_a_shadow_away_from_the_light(bald):
     shots = [Shot(light=(x, 0.15, 0.35), top=(0, 0, 0), bottom=(0, 0, 0), fill=(0.1, 0.1, 0.1)) for x in (1.0, -1.0)]
     (from_right, from_left), marks = photograph(bald, shots, 128)
     x, y = (int(v) for v in marks[0, 2])
-    spots = [image[:, y - 6 : y + 3, x + d - 3 : x + d + 4].mean() for image in (from_right, from_left) for d in (-13, 13)]
+    spots = [
+        image[:, y - 6 : y + 3, x + d - 3 : x + d + 4].mean() for image in (from_right, from_left) for d in (-13, 13)
+    ]
     assert spots[1] > 1.5 * spots[0] and spots[2] > 1.5 * spots[3]
 
 
