@@ -40,7 +40,7 @@ def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.
                 albedo[at[worn]], gloss[at[worn]], relief[at[worn]] = colours, 0.01, raised
         elif code in (1, 2):
             albedo[at] = _eye(person, w, 1.0 if code == 1 else -1.0)
-            gloss[at], sharp[at] = 0.9, 300.0
+            gloss[at], sharp[at] = 0.3, 500.0
         elif code >= geometry.HAIR:
             albedo[at], gloss[at], sharp[at] = wear.surface(code, person, w, masks[at], cloth)
             hair[at] = float(code == geometry.HAIR)
@@ -101,7 +101,7 @@ def _eye(person: Person, w: torch.Tensor, side: float) -> torch.Tensor:
     fibre = 1 + 0.2 * torch.sin(torch.atan2(d[:, 1], d[:, 0]) * 23 + person.seed) * (r / 0.06)
     iris = colour(person.eyes, w) * (fibre * (0.8 + 0.5 * (r / 0.06)))[:, None]
     iris = torch.lerp(iris, 0.2 * iris, torch.sigmoid((r - 0.052) / 0.003)[:, None])
-    sclera = torch.tensor([0.8, 0.76, 0.73], device=w.device) * (1 - 0.3 * (r / 0.14).clamp(0, 1) ** 2)[:, None]
+    sclera = torch.tensor([0.62, 0.58, 0.56], device=w.device) * (1 - 0.3 * (r / 0.14).clamp(0, 1) ** 2)[:, None]
     red = torch.sigmoid((r - 0.1) / 0.01)  # towards the corners
     sclera = sclera * torch.stack([1 - 0.02 * red, 1 - 0.14 * red, 1 - 0.14 * red], 1)
     white = torch.lerp(iris, sclera, torch.sigmoid((r - 0.061) / 0.003)[:, None])
