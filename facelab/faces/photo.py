@@ -103,7 +103,7 @@ def photograph(bust: Bust, shots: list[Shot], size: int, *, supersample: int = 2
         points = posed(bust, shot)
         side = size * supersample
         picture = _background(shot, side, points.device).reshape(-1, 3)
-        seen = rasterise(_screen(points, shot, side), faces, side)
+        seen = rasterise(on_screen(points, shot, side), faces, side)
         turned = rotation(*torch.tensor([shot.yaw, shot.pitch, shot.roll])).to(points)
         picture[seen.at] = reflected(bust, points, faces, seen, shot, turned, side)
         if shot.occluder:
@@ -115,7 +115,7 @@ def photograph(bust: Bust, shots: list[Shot], size: int, *, supersample: int = 2
     return np.ascontiguousarray(np.stack(images)), np.stack(landmarks).astype(np.float32)
 
 
-def _screen(points: torch.Tensor, shot: Shot, side: int) -> torch.Tensor:
+def on_screen(points: torch.Tensor, shot: Shot, side: int) -> torch.Tensor:
     """(v, 3) what `rasterise` takes: column, row, 1 / distance from the camera's plane."""
     return torch.cat([project(points, shot, side), 1 / (shot.distance - points[:, 2:])], 1)
 
