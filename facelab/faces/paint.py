@@ -46,8 +46,9 @@ def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.
             hair[at] = float(code == geometry.HAIR)
         else:
             flat = {3: (0.86, 0.83, 0.75), 4: (0.42, 0.13, 0.12), 5: (0.16, 0.035, 0.035)}[code]
-            inwards = ((w[:, 2] - 0.9) / 0.5).clamp(0.05, 1)[:, None]  # the mouth is dark inside
-            albedo[at] = colour(flat, w) * inwards
+            inwards = ((w[:, 2] - 0.9) / 0.5).clamp(0.05, 1)  # the mouth is dark inside, and in its corners
+            corner = torch.sigmoid((0.19 - w[:, 0].abs()) / 0.025).clamp(min=0.06)
+            albedo[at] = colour(flat, w) * (inwards * corner)[:, None]
     return Surface(albedo.clamp(0.002, 1), gloss, sharp, relief, hair)
 
 
