@@ -6,19 +6,25 @@ from PIL import Image
 
 from facelab import faces as faces_room
 from facelab import tasks
+from facelab.errors import unknown
 from facelab.workbench import plots, style
 from facelab.workbench.live import Explorer, choice, count, log_slider, slider
 
 __all__ = ["CurveExplorer", "Explorer", "FilterExplorer", "HeadExplorer"]
 NUMBER = "by number"
 ALL = "all layers"
+READINGS = {  # what a network says of one face, in words
+    "age": lambda said: f"age {said:.0f} years",
+    "gender": lambda said: f"male {100 * said:.0f} %",
+    "expression": lambda said: f"{tasks.EXPRESSIONS[said.argmax()]} {100 * said.max():.0f} %",
+}
 
 
 class HeadExplorer(Explorer):
     """A rendered head to turn, age and move: the exact labels behind every number of the notebooks.
 
-    seed: the first person shown. size: pixels a side. nets: {"age": net, "gender": net}: networks whose
-    readings are shown beside the picture, each with its own name as key.
+    seed: the first person shown. size: pixels a side. nets: {"age": net, "gender": net, "expression": net}, or some of
+    them: networks whose readings are shown beside the picture. ValueError for another name.
     """
 
     PEOPLE = 200
@@ -26,6 +32,9 @@ class HeadExplorer(Explorer):
     def __init__(self, seed: int = 0, *, size: int = 192, nets: dict | None = None, device="auto"):
         if not 0 <= seed < self.PEOPLE:
             raise ValueError(f"seed {seed!r} is out of range: expected 0 to {self.PEOPLE - 1}")
+        for name in nets or {}:
+            if name not in READINGS:
+                raise unknown("network to read a head with", name, READINGS)
         self.size, self.nets, self.device = size, nets or {}, device
         controls = {
             "person": slider("person", 0, self.PEOPLE - 1, seed),
@@ -55,10 +64,7 @@ class HeadExplorer(Explorer):
         who, age = face.labels.iloc[0], settings["age"]
         lines = [f"{who['gender']}, {age} years", f"ethnicity: {who['ethnicity']}"]
         lines.append(f"valence: {style.number(who['valence'])}")
-        readings = []
-        for name, net in self.nets.items():
-            value = float(np.ravel(net.predict(face))[0])
-            readings.append(f"age {value:.0f} years" if name == "age" else f"male {100 * value:.0f} %")
+        readings = [READINGS[name](net.predict(face)[0]) for name, net in self.nets.items()]
         figure.text(0.56, 0.9, "the label says", fontsize=9, weight="bold", va="top")
         figure.text(0.56, 0.82, "\n".join(lines), fontsize=9, va="top", linespacing=1.5)
         if readings:

@@ -208,3 +208,20 @@ def test_head_explorer_gives_everyone_an_age_of_their_own(renderer):
         explorer.set(yaw=120)
     with pytest.raises(ValueError, match="seed 999 is out of range"):
         explore.HeadExplorer(999)
+
+
+def test_head_explorer_says_what_networks_read_in_words(renderer):
+    class Reader:
+        def __init__(self, said):
+            self.said = said
+
+        def predict(self, faces):
+            return np.array([self.said], np.float32)
+
+    happy = [0.1, 0, 0, 0, 0.75, 0.15, 0]
+    nets = {"age": Reader(33.3), "gender": Reader(0.2), "expression": Reader(happy)}
+    said = repr(explore.HeadExplorer(4, size=32, nets=nets))
+    for text in ("networks read age 33 years", "networks read male 20 %", "networks read happy 75 %"):
+        assert text in said
+    with pytest.raises(ValueError, match="unknown network to read a head with 'gendre': did you mean 'gender'"):
+        explore.HeadExplorer(4, size=32, nets={"gendre": Reader(0.2)})
