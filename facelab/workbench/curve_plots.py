@@ -60,6 +60,40 @@ def mark_knee(ax: Axes, curve, gamma: float) -> list[Artist]:
     return [*drawn, ax.annotate(text, (0.99, 0.9), **where)]  # the corner a falling curve leaves free
 
 
+def compare_curves(curves: Mapping, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
+    """One task read from several networks: a characteristic curve and a marker at its knee for each.
+
+    curves: name of the network → its `Curve`. The names stand in the legend with layer and knee; the grey line is the
+    error of predicting the mean. ValueError without a curve, with curves of several tasks, or more than six.
+    """
+    if not 1 <= len(curves) <= len(style.RIVALS):
+        raise ValueError(f"{len(curves)} curves to compare: expected 1 to {len(style.RIVALS)}")
+    tasks = {curve.task for curve in curves.values()}
+    if len(tasks) > 1:
+        raise ValueError(f"curves of {', '.join(sorted(tasks))}: expected all of one task")
+    ax = style.axes(ax)
+    for (name, curve), (tint, marker) in zip(curves.items(), style.RIVALS, strict=False):
+        knee = curve.knee(gamma)
+        said = "no knee" if knee is None else f"knee {knee.num} of {curve.filters}"
+        ax.plot(curve.num, curve.rmse, color=tint, lw=1.8, label=f"{name}: {curve.layer}, {said}")
+        if knee is not None:
+            ax.plot(knee.num, knee.rmse, marker, color=tint, mec="white", mew=0.8, ms=8)
+            if not np.isnan(knee.low):
+                ax.plot((knee.low, knee.high), (knee.rmse,) * 2, color=tint, lw=1.2, marker="|", ms=7)
+    _filter_axis(ax, max(curve.num.max() for curve in curves.values()), scale)
+    null = max(curve.null_rmse for curve in curves.values())
+    bottom = min(curve.rmse.min() for curve in curves.values())
+    span = null - bottom or 1.0
+    ax.axhline(null, color="#888888", lw=0.9)
+    ax.set_ylim(bottom - 0.06 * span, null + 0.1 * span)
+    ax.annotate("predicting the mean", (1, null), (0, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", va="bottom", fontsize=8, color="#666666")  # fmt: skip
+    ax.set_xlabel(f"filters kept (markers: knee at γ = {gamma:g})")
+    ax.set_ylabel(style.error_label(tasks.pop()))
+    style.legend(ax, above=True, ncols=1)
+    return ax
+
+
 def curves_by_layer(task_curves: Mapping, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
     """Low-cost Fig. 8: every layer's curve of one task, dark = early, light = late, dots at the knees.
 

@@ -15,6 +15,7 @@ from facelab.workbench import style
 from facelab.workbench.curve_plots import (
     best_layers,
     characteristic_curve,
+    compare_curves,
     curves_by_layer,
     knees,
     mark_knee,
@@ -27,6 +28,7 @@ __all__ = [
     "best_layers",
     "causal",
     "characteristic_curve",
+    "compare_curves",
     "curves_by_layer",
     "faces",
     "knees",

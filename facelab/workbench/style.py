@@ -35,6 +35,14 @@ TASK_COLOURS = {
 TASK_MARKERS = dict(zip(TASK_COLOURS, "*o<>sDv^Pp8Xhd", strict=True))
 NONE = "#C4C4C4"  # serves no task, chance, a random set: whatever is only there to compare with
 INK = "#333333"
+RIVALS = (  # networks side by side, in order: colour and marker
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "D"),
+    ("#E69F00", "v"),
+    ("#000000", "P"),
+)
 LAYERS = mpl.colormaps["viridis"]  # light = late; read in grey as well
 _KINDS = {
     "left": "more when turned to the left",
@@ -160,7 +168,7 @@ def legend(ax: Axes, *, beside: str | None = None, above: bool = False, **option
         options = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "title": beside, "title_fontsize": 9,
                    "alignment": "left"} | options  # fmt: skip
     if above:
-        options |= {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2}
+        options = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2} | options
     if ax.get_legend_handles_labels()[0] or "handles" in options:
         return ax.legend(**{"frameon": False, "fontsize": 8.5, "handlelength": 1.6, **options})
 

@@ -174,6 +174,20 @@ def test_no_knee_is_said(curves):
     assert "no knee" not in [t.get_text() for t in ax.get_yticklabels()]
 
 
+def test_two_networks_are_compared_by_their_curves(curves):
+    known, flat = curves["yaw"]["conv2"], curves["expression"]["conv1"]
+    ax = plots.compare_curves({"mine": known, "yours": curves["yaw"]["conv1"]}, 0.05)
+    check(ax)
+    mine, yours = (text.get_text() for text in ax.get_legend().get_texts())
+    assert mine == f"mine: conv2, knee {known.knee(0.05).num} of {known.filters}" and yours.startswith("yours: conv1")
+    ax = plots.compare_curves({"mine": flat})
+    assert ax.get_legend().get_texts()[0].get_text() == "mine: conv1, no knee"
+    with pytest.raises(ValueError, match="curves of expression, yaw: expected all of one task"):
+        plots.compare_curves({"mine": known, "yours": flat})
+    with pytest.raises(ValueError, match="0 curves to compare: expected 1 to 6"):
+        plots.compare_curves({})
+
+
 def test_curves_by_layer_and_best_layers(curves):
     ax = plots.curves_by_layer(curves["yaw"])
     check(ax)
