@@ -65,7 +65,7 @@ class _Beard(NamedTuple):
 def _beard(kind: str, variant: int, device: str) -> tuple[mesh.Carried, ...]:
     rng = np.random.default_rng([0xBEA2D, variant])
     n, shortest, longest = _LOCKS[kind]
-    model, own = heads.load(), mesh.skin()
+    model, own = heads.load(), mesh.template_skin()
     faces = model.faces[model.part == 0]
     centre = model.template[faces].mean(1)
     lips = model.masks[faces][..., heads.MASKS.index("lips")].amax(1)

@@ -12,16 +12,12 @@ from functools import lru_cache
 import torch
 
 from facelab.faces import beards, clothes, hats, heads, locks, wear
-from facelab.faces.beards import beard_density, beard_depth
-from facelab.faces.hair import hair_depth, hairiness, outwards
-from facelab.faces.mesh import GLASSES, HAIR, turning
+from facelab.faces.beards import beard_depth
+from facelab.faces.hair import hair_depth, outwards
+from facelab.faces.mesh import HAIR, turning
 from facelab.faces.people import Person
 from facelab.faces.raycast import vertex_normals
 
-__all__ = ["CENTRE", "EYES", "GLASSES", "HAIR", "Bust", "beard_density", "hairiness", "make"]
-
-EYES = torch.tensor([[-0.31, 7.285, 1.245], [0.31, 7.285, 1.245]])  # template: image left first
-CENTRE = torch.tensor([0.0, 7.3, 0.55])  # template: middle of the skull
 _PLACES = {"nose": (0.0, 7.0, 1.69), "left": (-0.27, 6.705, 1.4), "right": (0.27, 6.705, 1.4),
            "crown": (0.0, 8.49, 0.62), "chin": (0.0, 6.17, 1.43), "neck": (0.0, 6.55, -0.1)}  # fmt: skip
 
@@ -83,8 +79,9 @@ def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu
 
 @dataclass(frozen=True)
 class _Fixed:
-    """What is the same for everybody: triangles of skin, directions outwards, how far teeth are moved in, turn, vertices
-    of places and eyes."""
+    """What is the same for everybody, of the model's V vertices: skin (f, 3) its triangles; outwards (V, 3) directions
+    from the middle of the skull; inset (V, 3) how teeth are moved in; turn (V,) as in `Bust`; place: the vertex of each
+    of `_PLACES`; eyes: the vertices of either eye, the image's left first."""
 
     skin: torch.Tensor
     outwards: torch.Tensor

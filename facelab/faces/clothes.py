@@ -11,6 +11,7 @@ import torch
 
 from facelab.faces import mesh
 from facelab.faces.mesh import CLOTH
+from facelab.faces.patterns import colour
 
 VARIANTS = 12  # of each collar
 GARMENTS = ("crew", "v", "scoop", "shirt", "turtleneck", "hood")
@@ -134,13 +135,12 @@ def covering(person, w: torch.Tensor, cloth):
     worn = (inside > 0) & (w[:, 1] < 6.3)
     w, inside, kind = w[worn], inside[worn], garment(person)
     x, y = w[:, 0].abs(), w[:, 1]
-    base = torch.as_tensor(cloth, dtype=w.dtype, device=w.device).expand(len(w), 3)
     knit = torch.sin(w[:, 0] * 130) * torch.sin(y * 110)
     seam = torch.exp(-(((inside - 0.085) / 0.008) ** 2)) * (x < 1) if kind in ("crew", "v", "scoop") else 0 * inside
     rib = (inside < 0.085) & (x < 1) if kind in ("crew", "v") else inside < -1
     tone = 1 + 0.04 * knit - 0.35 * seam - 0.15 * rib + rib * 0.08 * torch.sin(170 * w[:, 0])
     relief = 0.002 * knit - 0.008 * seam + 0.006 * rib
-    colour = base * tone[:, None]
+    albedo = colour(cloth, w) * tone[:, None]
     if kind in ("shirt", "suit"):
         front = w[:, 2] > 0.3
         linen = shirt(person, w, cloth)
@@ -148,21 +148,21 @@ def covering(person, w: torch.Tensor, cloth):
             button = torch.sqrt(x**2 + (torch.remainder(y, 0.34) - 0.17) ** 2)
             placket = torch.exp(-(((x - 0.1) / 0.008) ** 2)) * front
             linen = linen * (1 - 0.3 * placket - 0.4 * (button < 0.028) * front)[:, None]
-            colour = linen
+            albedo = linen
         else:
             open_to = 0.42 + (y - 5.75) * 0.34  # half width of the shirt's front at a height
             lapel = (x - open_to) / 0.26
             edge = torch.exp(-(((lapel - 1) / 0.05) ** 2)) + torch.exp(-((lapel / 0.04) ** 2))
-            jacket = colour * (1 - 0.5 * (edge * front).clamp(0, 1))[:, None]
-            colour = torch.where(((x < open_to) & front)[:, None], linen, jacket)
+            jacket = albedo * (1 - 0.5 * (edge * front).clamp(0, 1))[:, None]
+            albedo = torch.where(((x < open_to) & front)[:, None], linen, jacket)
             relief = relief + 0.01 * ((lapel > 0) & (lapel < 1) & front)
-    return worn, colour, relief
+    return worn, albedo, relief
 
 
 def shirt(person, w: torch.Tensor, cloth) -> torch.Tensor:
     """(n, 3) the shirt: white, pale or striped under a jacket or a tie, otherwise of the cloth's colour."""
     if "necktie" not in person.wears:
-        return torch.as_tensor(cloth, dtype=w.dtype, device=w.device).expand(len(w), 3)
+        return colour(cloth, w)
     pale = ((0.72, 0.72, 0.72), (0.5, 0.6, 0.74), (0.74, 0.72, 0.66), (0.7, 0.58, 0.6))[person.look // 11 % 4]
     stripe = 1 - 0.25 * (person.look // 13 % 4 == 0) * (torch.sin(w[:, 0] * 60) > 0.6)
     return torch.tensor(pale, device=w.device) * stripe[:, None]
@@ -174,7 +174,7 @@ def surface(person, detail: torch.Tensor, w: torch.Tensor, cloth=None) -> torch.
     cloth = (0.3, 0.3, 0.3) if cloth is None else cloth
     worn = shirt(person, w, cloth)
     if garment(person) == "suit":
-        worn = torch.where((a == 0)[:, None], torch.as_tensor(cloth, dtype=w.dtype, device=w.device), worn)
+        worn = torch.where((a == 0)[:, None], colour(cloth, w), worn)
     ribs = 1 + 0.1 * torch.sin(64 * b) * (a > 1.5) * (garment(person) == "turtleneck")
     stitch = 1 - 0.25 * ((c > 0.93) | (b.abs() > 0.985)) * (a == 1)
     return worn * (ribs * stitch * (1 + 0.8 * (a > 2.5)))[:, None]

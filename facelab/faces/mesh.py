@@ -60,7 +60,7 @@ class Carried(NamedTuple):
         return x if self.spread == 1 else x.repeat_interleave(self.spread, 0)
 
 
-class Skin(NamedTuple):
+class TemplateSkin(NamedTuple):
     """The template's skin: vertex numbers (s,), points and unit normals (s, 3), a search tree, which are ears (s,)."""
 
     numbers: np.ndarray
@@ -71,18 +71,19 @@ class Skin(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def skin() -> Skin:
+def template_skin() -> TemplateSkin:
+    """The skin that pieces follow, of the model on the CPU."""
     model = heads.load()
     numbers = torch.unique(model.faces[model.part == 0])
     normals = vertex_normals(model.template, model.faces[model.part == 0])[numbers].numpy()
     points = model.template[numbers].double().numpy()
     ears = model.masks[numbers, heads.MASKS.index("ears")].numpy() > 0.3
-    return Skin(numbers.numpy(), points, normals.astype(float), cKDTree(points), ears)
+    return TemplateSkin(numbers.numpy(), points, normals.astype(float), cKDTree(points), ears)
 
 
 def carried(piece: Piece, k: int, device="cpu") -> Carried:
     """The piece tied to its k nearest points of the skin, weighted by inverse squared distance."""
-    own = skin()
+    own = template_skin()
     rows = piece.points[piece.spread // 2 :: piece.spread]
     distance, index = own.tree.query(rows, k)
     weight = 1 / (distance**2 + 1e-3)
@@ -116,13 +117,13 @@ def turning(where: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=1)
 def _earless_tree():
-    own = skin()
+    own = template_skin()
     return cKDTree(own.points[~own.ears]), own.points[~own.ears]
 
 
 @lru_cache(maxsize=1)
 def _skull_tree():
-    own = skin()
+    own = template_skin()
     keep = (own.points[:, 1] > 6.9) & ~own.ears & (np.abs(own.points - CENTRE).sum(1) > 0.5)
     offset = own.points[keep] - CENTRE
     radius = np.linalg.norm(offset, axis=1)
@@ -149,7 +150,7 @@ AXIS = 0.25  # z of the neck's axis, about which `body` turns
 
 @lru_cache(maxsize=1)
 def _body_tree():
-    own = skin()
+    own = template_skin()
     x, y, z = own.points.T
     keep = (y < 6.5) & ~((y > 6.02) & (z > 0.8)) & (np.abs(x) < 2)  # neck, shoulders and chest without the jaw
     x, y, z = own.points[keep].T
@@ -171,10 +172,9 @@ def body(azimuth, height) -> tuple[np.ndarray, np.ndarray]:
 
 
 def clear(points: np.ndarray, gap, ears: bool = False, hold=0.0) -> np.ndarray:
-    """Points (n, 3) pushed out of the skin until at least `gap` (n,) above it, and pulled back to it by at most `hold`
-    (a number or (n,));
-    ears = keep off the ears too."""
-    own = skin()
+    """Points (n, 3) pushed out of the skin until at least `gap` above it, and pulled back to it by at most `hold` (both
+    a number or (n,), 0.1 m); ears = keep off the ears too."""
+    own = template_skin()
     distance, index = own.tree.query(points, 4)
     weight = 1 / (distance**2 + 0.003) * (1.0 if ears else np.where(own.ears[index], 1e-3, 1.0))
     weight /= weight.sum(1, keepdims=True)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from facelab.faces import bust as geometry
 from facelab.faces import clothes, wear
+from facelab.faces.hair import hairiness
+from facelab.faces.mesh import HAIR
 from facelab.faces.patterns import colour, noise
 from facelab.faces.people import Person
 from facelab.faces.skin import skin
@@ -41,9 +42,9 @@ def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.
         elif code in (1, 2):
             albedo[at] = _eye(person, w, 1.0 if code == 1 else -1.0)
             gloss[at], sharp[at] = 0.3, 500.0
-        elif code >= geometry.HAIR:
+        elif code >= HAIR:
             albedo[at], gloss[at], sharp[at] = wear.surface(code, person, w, masks[at], cloth)
-            hair[at] = float(code == geometry.HAIR)
+            hair[at] = float(code == HAIR)
         else:
             flat = {3: (0.86, 0.83, 0.75), 4: (0.42, 0.13, 0.12), 5: (0.16, 0.035, 0.035)}[code]
             inwards = ((w[:, 2] - 0.9) / 0.5).clamp(0.05, 1)  # the mouth is dark inside, and in its corners
@@ -56,7 +57,7 @@ def _head(person: Person, w: torch.Tensor, masks: torch.Tensor):
     """Skin, and the hair that grows on the scalp."""
     albedo, gloss, relief = skin(person, w, masks)
     hair = torch.zeros_like(gloss)
-    inside = geometry.hairiness(person, w)
+    inside = hairiness(person, w)
     at = (inside > -0.15).nonzero()[:, 0]
     if person.hair_style == "bald":  # a shaved or bald scalp keeps a shade of hair round the back
         cover = 0.25 * torch.sigmoid(inside[at] / 0.08) * torch.sigmoid((7.75 - w[at, 1]) / 0.08)
@@ -76,12 +77,12 @@ def _head(person: Person, w: torch.Tensor, masks: torch.Tensor):
 def _strands(person: Person, w: torch.Tensor):
     """Colour (n, 3), gloss (n,) and relief (n,) of hair: streaks along its fall, or curls."""
     if person.hair_style in ("afro", "buzz", "cornrows", "braids", "curly"):
-        streak = noise(person.look, w, 55, 9) + 0.5 * noise(person.look, w, 110, 10)
-        streak, deep = (0.2, 0.016) if person.hair_style == "afro" else (0.12, 0.004), streak
+        curl = noise(person.look, w, 55, 9) + 0.5 * noise(person.look, w, 110, 10)
+        tone, deep = (0.2, 0.016) if person.hair_style == "afro" else (0.12, 0.004)
         return (
-            colour(person.hair_now, w) * (1 + streak[0] * deep).clamp(0.3, 2)[:, None],
-            0.015 + 0 * deep,
-            streak[1] * deep,
+            colour(person.hair_now, w) * (1 + tone * curl).clamp(0.3, 2)[:, None],
+            torch.full_like(curl, 0.015),
+            deep * curl,
         )
     along = w * torch.tensor([1.0, 0.1, 0.35], device=w.device)
     coarse, fine = noise(person.look, along, 30, 9), noise(person.look, along, 95, 10)

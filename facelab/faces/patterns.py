@@ -1,6 +1,17 @@
-"""Small smooth patterns that painted surfaces are made of."""
+"""Colours and small smooth patterns that painted surfaces are made of."""
 
+import numpy as np
 import torch
+
+
+def linear(rgb) -> np.ndarray:
+    """Linear light of sRGB 0–255.
+
+    >>> linear((255, 255, 255)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    c = np.asarray(rgb, float) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
 def colour(rgb, like: torch.Tensor) -> torch.Tensor:

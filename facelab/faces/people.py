@@ -13,16 +13,12 @@ import numpy as np
 
 from facelab import tasks
 from facelab.errors import unknown
-from facelab.faces import heads
+from facelab.faces import heads, styles
+from facelab.faces.patterns import linear
+from facelab.faces.styles import ACCESSORIES, BEARDS, HAIR_STYLES
 
 GENDERS = tasks.get("gender").classes
 ETHNICITIES = tasks.get("ethnicity").classes
-HAIR_STYLES = (
-    "bald", "horseshoe", "buzz", "cornrows", "short", "side", "quiff", "pixie", "fringe", "bob", "long", "curly",
-    "braids", "bun", "ponytail", "afro",
-)  # fmt: skip
-ACCESSORIES = tasks.get("accessories").classes
-BEARDS = ("none", "shadow", "goatee", "moustache", "sideburns", "full")
 
 # Shares of (african, asian, caucasian) and skin albedo (sRGB 0–255: lightest, darkest) per group. The head model knows
 # three poles; "indian" and "other" are mixtures of them, told apart mostly by colour.
@@ -33,14 +29,11 @@ _GROUPS = {
     "indian": ((0.28, 0.17, 0.55), (186, 136, 102), (118, 80, 58)),
     "other": ((0.25, 0.37, 0.38), (214, 164, 130), (160, 112, 84)),
 }
-_HAIR = {"black": (22, 18, 16), "brown": (68, 44, 28), "light brown": (110, 76, 48), "blond": (190, 150, 95),
-         "red": (140, 66, 32)}  # fmt: skip
 _EYES = {"brown": (82, 50, 28), "dark": (46, 28, 18), "blue": (100, 138, 170), "green": (98, 120, 78),
          "grey": (122, 132, 136)}  # fmt: skip
-_DYES = ((190, 150, 95), (140, 66, 32), (22, 18, 16), (120, 28, 38), (206, 196, 184), (52, 70, 128))
 _GREY = (190, 188, 184)
-# What tells women's faces from men's beyond the model's own gender: slimmer, larger eyes, higher brows, fuller and wider
-# lips, a smaller nose, jaw and forehead. Full at masculinity 0, reversed and half as strong at 1.
+# What tells women's faces from men's beyond the model's own gender: slimmer, larger eyes, higher brows, fuller and
+# wider lips, a smaller nose, jaw and forehead. Full at masculinity 0, reversed and half as strong at 1.
 _FEMININE = {
     "l-eye-scale-incr": 0.6, "r-eye-scale-incr": 0.6, "l-eye-height2-incr": 0.38, "r-eye-height2-incr": 0.38,
     "eyebrows-trans-up": 0.52, "head-fat-incr": -0.45, "forehead-scale-vert-incr": -0.3, "forehead-nubian-incr": -0.3,
@@ -64,7 +57,8 @@ class Person:
     """One identity.
 
     masculinity 0 … 1 (0 = female, 1 = male); age in years; mixture = shares of (african, asian, caucasian); sliders =
-    the head model's shape sliders by name; colours linear-light RGB in 0 … 1.
+    the head model's shape sliders by name; colours linear-light RGB in 0 … 1. ValueError for a hair style, beard or
+    accessory that does not exist.
     """
 
     seed: int
@@ -87,12 +81,18 @@ class Person:
     # from here on the style of the day, no identity
     hair: tuple[float, float, float]  # on the head, before it greys
     dyed: bool  # dyed hair does not grey
-    hair_style: str
+    hair_style: str  # of `HAIR_STYLES`
     hair_volume: float
-    beard: str
+    beard: str  # of `BEARDS`
     makeup: float  # strength of the lash line and the shade on the lids
     wears: tuple[str, ...]  # of `ACCESSORIES`
     look: int  # seed of what is worn (its kind and colours) and of how the hair falls
+
+    def __post_init__(self):
+        style = (("hair style", self.hair_style, HAIR_STYLES), ("beard", self.beard, BEARDS))
+        for kind, value, known in (*style, *(("accessory", worn, ACCESSORIES) for worn in self.wears)):
+            if value not in known:
+                raise unknown(kind, value, known)
 
     @property
     def phenotype(self) -> dict[str, float]:
@@ -154,16 +154,6 @@ class Person:
         return tuple(((1 - g) * np.array(colour) + g * linear(_GREY)).tolist())
 
 
-def linear(rgb) -> np.ndarray:
-    """Linear light of sRGB 0–255.
-
-    >>> linear((255, 255, 255)).tolist()
-    [1.0, 1.0, 1.0]
-    """
-    c = np.asarray(rgb, float) / 255
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-
-
 def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None, age: float | None = None) -> Person:
     """The person of a seed: the same seed is the same person. Gender, ethnicity and age (18 to 75) are drawn too unless
     given; ValueError for a class that does not exist or an age outside 1 to 90.
@@ -191,8 +181,8 @@ def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None
     skin = skin * (0.97 if male else 1.06)  # women's skin is the lighter in every population
     european = ethnicity == "white"
     eyes = rng.choice(list(_EYES), p=(0.3, 0.08, 0.32, 0.15, 0.15) if european else (0.4, 0.55, 0, 0.05, 0))
-    natural = _natural(rng, ethnicity)
-    style = _style(np.random.default_rng([0x57E1, int(seed)]), male, age, ethnicity)
+    natural = styles.natural_colour(rng, ethnicity)
+    style = styles.drawn(np.random.default_rng([0x57E1, int(seed)]), male, age, ethnicity)
     usual = tuple(w for w in style["wears"] if w in ("earrings", "eyeglasses"))
     return Person(
         seed=int(seed),
@@ -229,51 +219,10 @@ def restyled(person: Person, rng, *, hair: bool = True, beard: bool = True, acce
     >>> restyled(someone, 1).sliders == someone.sliders, restyled(someone, 1) == restyled(someone, 1)
     (True, True)
     """
-    drawn = _style(np.random.default_rng(rng), person.gender == "male", person.age, person.ethnicity)
+    drawn = styles.drawn(np.random.default_rng(rng), person.gender == "male", person.age, person.ethnicity)
     kept = () if hair else ("hair", "dyed", "hair_style", "hair_volume")
     kept += (() if beard else ("beard",)) + (() if accessories else ("wears", "makeup"))
     return replace(person, **{name: value for name, value in drawn.items() if name not in kept})
-
-
-def _style(rng, male: bool, age: float, ethnicity: str) -> dict:
-    """The fields of a person that change from day to day; always as many draws, so that no part shifts another."""
-    hides = 0.04 if male else 0.15 + 0.35 * np.clip((age - 35) / 20, 0, 1)  # the grey
-    dyed = bool(rng.random() < hides) and age >= 16
-    dye = linear(_DYES[rng.choice(len(_DYES), p=(0.32, 0.2, 0.24, 0.14, 0.06, 0.04))]) * rng.uniform(0.8, 1.25)
-    natural = _natural(rng, ethnicity)
-    beards = (0.42, 0.17, 0.12, 0.1, 0.07, 0.12)
-    beard, makeup = str(rng.choice(BEARDS, p=beards)), float(rng.uniform(0.4, 1.0))
-    return {
-        "hair": tuple(dye.tolist()) if dyed else natural,
-        "dyed": dyed,
-        "hair_style": _hair_style(rng, male, age, ethnicity),
-        "hair_volume": float(rng.uniform(0.7, 1.35)),
-        "beard": beard if male and age >= 18 else "none",
-        "makeup": 0.0 if male or age < 16 else makeup,
-        "wears": _wears(rng, male, age),
-        "look": int(rng.integers(1, 2**31)),
-    }
-
-
-def _natural(rng, ethnicity: str) -> tuple[float, float, float]:
-    p = (0.12, 0.33, 0.27, 0.2, 0.08) if ethnicity == "white" else (0.72, 0.24, 0.04, 0, 0)
-    return tuple((linear(_HAIR[rng.choice(list(_HAIR), p=p)]) * rng.uniform(0.75, 1.3)).tolist())
-
-
-def _wears(rng, male: bool, age: float) -> tuple[str, ...]:
-    """Earrings and necklaces mostly on women, neckties mostly on men, hats and glasses on anybody: 15 to 25 % each."""
-    grown = age >= 16
-    shares = {
-        "earrings": (0.07 if male else 0.4) if grown else (0.0 if male else 0.2),
-        "hat": 0.18,
-        "necklace": (0.08 if male else 0.34) if grown else (0.02 if male else 0.15),
-        "necktie": (0.4 if male else 0.04) if age >= 18 else 0.0,
-        "eyeglasses": 0.1 + 0.0025 * age if age >= 5 else 0.02,
-    }
-    worn = [name for name, share, u in zip(ACCESSORIES, shares.values(), rng.random(5), strict=True) if u < share]
-    if "necktie" in worn and "necklace" in worn:
-        worn.remove("necklace")  # under the collar
-    return tuple(worn)
 
 
 def people(n: int, seed: int = 0, *, ages: tuple[float, ...] = (5.0, 80.0)) -> list[Person]:
@@ -322,24 +271,3 @@ def _sliders(rng) -> tuple[tuple[str, float], ...]:
     values["nose-trans-out"] = values.get("nose-trans-out", 0.0) * 0.15
     values[f"head-{rng.choice(heads.OUTLINES)}"] = float(rng.uniform(0, 0.4))
     return tuple(values.items())
-
-
-def _hair_style(rng, male: bool, age: float, ethnicity: str) -> str:
-    black = ethnicity == "black"
-    if male:
-        p = {"bald": 0.06, "buzz": 0.17, "short": 0.3, "side": 0.16, "quiff": 0.12, "fringe": 0.09, "curly": 0.03,
-             "bob": 0.01, "long": 0.02, "ponytail": 0.01}  # fmt: skip
-        p |= {"bald": 0.06 + max(0.0, age - 40) * 0.006, "horseshoe": max(0.0, age - 42) * 0.009}
-    else:
-        p = {"buzz": 0.01, "pixie": 0.05, "fringe": 0.06, "bob": 0.22, "long": 0.44, "curly": 0.1, "bun": 0.05,
-             "ponytail": 0.07}  # fmt: skip
-        p["pixie"] += max(0.0, age - 50) * 0.006
-    if age < 18:
-        p["bald"] = 0.0
-    if black:
-        p |= {"afro": 0.2 if male else 0.14, "braids": 0.03 if male else 0.2, "cornrows": 0.08 if male else 0.03}
-        p["buzz"] += 0.15 if male else 0.0
-    if age < 4:  # the hair of the smallest is short
-        p = {"buzz": 0.35, "short": 0.4, "fringe": 0.25}
-    weights = np.array([p.get(s, 0.0) for s in HAIR_STYLES])
-    return str(rng.choice(HAIR_STYLES, p=weights / weights.sum()))

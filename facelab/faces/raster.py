@@ -1,8 +1,8 @@
 """Which triangle of a mesh a camera sees at each point of its picture: a z-buffer. One path for CPU and CUDA (warp).
 
-It answers what casting a ray through every point would answer, from the triangles' side: each visits the few points it
-covers, and the nearest keeps them. For a head of 10,000 small triangles that is many times faster than finding each
-ray's way through a tree of boxes, which has to be refitted for every pose (`tests/benchmarks/bench_render.py`).
+It answers what casting a ray through every point would answer (`raycast`), from the triangles' side: each visits the
+few points it covers, and the nearest keeps them. For a head of 10,000 small triangles that is many times faster than
+finding each ray's way through a tree of boxes, which is built anew for every pose (`tests/benchmarks/bench_render.py`).
 """
 
 from functools import lru_cache
@@ -81,9 +81,9 @@ def _kernels():
 def rasterise(screen: torch.Tensor, faces: torch.Tensor, side: int) -> Seen:
     """What is seen at the side × side points of a picture.
 
-    screen (v, 3) float32: a vertex's column and row (points lie at whole numbers, so (0, 0) is the top-left one) and its
-    nearness 1 / depth; a triangle with a corner at nearness ≤ 0 is left out. All nearnesses below 8 (depth above ⅛): a
-    constant nearness gives a parallel projection without depth order, so give such a one 1 / (a constant + depth).
+    screen (v, 3) float32: a vertex's column, row and nearness. Points lie at whole columns and rows, (0, 0) is the
+    top-left one. The nearness is 1 / depth and must be below 2,048; a triangle with a corner at nearness ≤ 0 reaches
+    behind the camera and is left out. A parallel projection has no such depth: give it 1 / (c + depth), one c for all.
     faces (f, 3) int32, f < 4,194,304. ValueError for other shapes.
 
     >>> triangle = torch.tensor([[-1.0, -1.0, 0.5], [9.0, -1.0, 0.5], [-1.0, 9.0, 0.5]])

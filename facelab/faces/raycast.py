@@ -1,4 +1,8 @@
-"""Rays against a triangle mesh: which face a ray meets first, and where on it. One path for CPU and CUDA (warp)."""
+"""Rays against a triangle mesh: which face a ray meets first, and where on it. One path for CPU and CUDA (warp).
+
+Pictures are not made this way (`raster` makes them): rays measure how much sky every vertex of the template sees, once,
+and check the rasteriser in its tests.
+"""
 
 import os
 import sys

@@ -1,6 +1,5 @@
 """Rendered faces with exact labels: whole sets (which there are: `presets`), and one person swept through one task."""
 
-import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from facelab import cache, devices
@@ -19,11 +17,11 @@ from facelab.faces import bust, expressions, heads, presets
 from facelab.faces.faceset import FaceSet
 from facelab.faces.people import Person
 from facelab.faces.photo import Shot, photograph
-from facelab.faces.raycast import Scene
+from facelab.faces.raster import rasterise
 from facelab.faces.scenes import Sitting
 
 _LOOK = 6  # raised when the same seed gives other pixels, so that no stale set is read
-_PER_SHARD = 24  # people's faces kept in one resumable piece
+_PER_SHARD = 24  # pictures kept in one resumable piece
 
 
 def load(name: str = "rendered/wild", *, size: int = 128, seed: int = 0, device="auto", progress: bool = True,
@@ -133,7 +131,7 @@ def _render(sittings: list[Sitting], size: int, device: torch.device):
 def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, progress: bool) -> None:
     """Renders shard by shard; shards an interrupted call finished are used again if their checksums hold."""
     shards, shard, count = [], [], 0
-    for s in sittings:  # at most about `_PER_SHARD` pictures, whole sittings
+    for s in sittings:  # whole sittings, `_PER_SHARD` pictures or a few more
         shard.append(s)
         count += len(s.shots)
         if count >= _PER_SHARD:
@@ -159,7 +157,7 @@ def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, p
     with open(folder / "images.npy", "wb") as file:  # written, not mapped: a full disk kills who fills a map's holes
         np.lib.format.write_array_header_1_0(file, header)
         for i in range(len(shards)):
-            piece = load_file(pieces / f"{i:05d}.safetensors")
+            piece, _ = cache.read_tensors(pieces / f"{i:05d}.safetensors")
             file.write(piece["images"])
             landmarks.append(piece["landmarks"])
     np.save(folder / "landmarks.npy", np.concatenate(landmarks), allow_pickle=False)
@@ -171,11 +169,10 @@ def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, p
 
 @contextmanager
 def _workers(device: torch.device):
-    """Threads that render shards side by side, one per core (rays and torch both leave Python's lock); each computes
+    """Threads that render shards side by side, one per core (warp and torch both leave Python's lock); each computes
     with one thread of its own. What is not begun is dropped when one fails or Ctrl-C comes."""
-    heads.load(str(device))  # the model and the kernel are made ready once, before the threads begin
-    one = torch.eye(3, device=device)
-    Scene(one, torch.tensor([[0, 1, 2]], device=device)).cast(one, one)
+    heads.load(str(device))  # the model and the kernels are made ready once, before the threads begin
+    rasterise(torch.eye(3, device=device), torch.tensor([[0, 1, 2]], device=device), 1)
     threads = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     pool = ThreadPoolExecutor(1 if device.type == "cuda" else cores)
@@ -196,4 +193,4 @@ def _write(file: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _sound(file: Path) -> bool:
     noted = file.with_suffix(".sha256")
-    return file.is_file() and noted.is_file() and noted.read_text() == hashlib.sha256(file.read_bytes()).hexdigest()
+    return file.is_file() and noted.is_file() and noted.read_text() == cache.sha256(file)

@@ -1,7 +1,8 @@
 """How the pictures of each preset are taken: who sits with which expression, before which camera, in which light.
 
-One function per preset of `presets`, which documents them: people in, sittings out. Everything is drawn from the seed
-and the person's place in the crowd, so that a person's pictures do not depend on how many are taken of others.
+One function per preset of `presets`, which documents them and their options: people in, sittings out. Everything is
+drawn from the seed and the person's place in the crowd, so that a person's pictures do not depend on how many are taken
+of others.
 """
 
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ class Sitting:
 
 
 def pose(crowd: list[Person], series: int, seed: int) -> list[Sitting]:
+    """Every head pose of `POSES` in each series; the second with the light from the other side."""
     rng = np.random.default_rng([0x9053, seed])
     out = []
     for i, who in enumerate(crowd):
@@ -53,6 +55,7 @@ def pose(crowd: list[Person], series: int, seed: int) -> list[Sitting]:
 
 
 def wild(crowd: list[Person], per_person: int, restyle: int, seed: int) -> list[Sitting]:
+    """Snapshots: everything drawn anew for every picture (restyle 0: the style is kept)."""
     out = []
     for i, who in enumerate(crowd):
         rng = np.random.default_rng([0x317D, seed, i])
@@ -72,6 +75,8 @@ def _feeling(rng) -> tuple[str, float, int]:
 
 
 def lab_a(crowd: list[Person], frames: int, seed: int) -> list[Sitting]:
+    """Sequences of seven expressions in even light before plain grey."""
+
     def room(rng) -> Shot:
         tone = (float(rng.uniform(0.3, 0.42)),) * 3
         return Shot(
@@ -83,6 +88,8 @@ def lab_a(crowd: list[Person], frames: int, seed: int) -> list[Sitting]:
 
 
 def lab_b(crowd: list[Person], frames: int, seed: int) -> list[Sitting]:
+    """Sequences of six expressions, near, in dim warm light from one side."""
+
     def room(rng) -> Shot:
         wall = tuple((rng.uniform(0.015, 0.04) * np.array([1.2, 1.0, 0.8])).tolist())
         return Shot(
@@ -115,6 +122,7 @@ def _sequences(name, crowd, frames, seed, limit, allowed, room) -> list[Sitting]
 
 
 def mugshot(crowd: list[Person], per_person: int, restyle: int, seed: int) -> list[Sitting]:
+    """Frontal and neutral, with flash, up to four years apart (restyle 0: the style is kept)."""
     out = []
     for i, who in enumerate(crowd):
         rng = np.random.default_rng([0x3065, seed, i])
@@ -143,6 +151,7 @@ def _booked(who: Person, seed: int) -> Person:
 
 
 def album(crowd: list[Person], per_person: int, restyle: int, seed: int) -> list[Sitting]:
+    """Snapshots by amateurs (restyle 0: the style is kept)."""
     out = []
     for i, who in enumerate(crowd):
         rng = np.random.default_rng([0xA1B0, seed, i])

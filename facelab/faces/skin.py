@@ -1,4 +1,4 @@
-"""Skin: its colour, its gloss and its relief at a place of a face, with what age does to it and the hair that lies on it.
+"""Skin: its colour, gloss and relief at a place of a face, what age does to it, and the hair that lies flat on it.
 
 All are smooth functions of the place on the template, in units of 0.1 m; relief is a height in the same unit.
 """
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from facelab.faces import bust as geometry
+from facelab.faces.beards import beard_density
 from facelab.faces.patterns import band, bump, colour, noise
 from facelab.faces.people import Person
 
@@ -36,8 +36,7 @@ class Skin(NamedTuple):
 
 
 def ageing(person: Person) -> float:
-    """How far skin has aged: 0 until 25, then fast, ½ at about 40, 1 at about 65; a tenth sooner or later from person to
-    person."""
+    """How far skin has aged: 0 until 25, then fast, ½ at about 40, 1 at about 65; a tenth sooner or later in some."""
     pace = 0.9 + 0.2 * ((person.seed * 0.618034) % 1)
     return min(1.2 * (max(person.age - 25, 0) / 50 * pace) ** 0.7, 1.35)
 
@@ -200,13 +199,13 @@ def _beard(person: Person, w, masks, base, albedo, gloss, relief) -> None:
     lips = masks[at, 0].clamp(0, 1)
     hair = colour(person.natural_now, w[at])
     if grown and person.beard != "full":  # the roots show through shaven skin, bluish under pale skin
-        roots = geometry.beard_density(replace(person, beard="full"), w[at]) * (1 - lips)
+        roots = beard_density(replace(person, beard="full"), w[at]) * (1 - lips)
         shaven = (0.1 + 0.12 * ((person.seed * 0.754878) % 1)) * grown * (1 - 0.6 * person.greyness)
         cool = torch.tensor([0.86, 0.95, 1.05], device=w.device) * base[at] * 0.55 + 0.2 * hair
         albedo[at] = torch.lerp(albedo[at], cool, (shaven * roots)[:, None])
     if person.beard == "none":
         return
-    beard = geometry.beard_density(person, w[at]) * (1 - lips)
+    beard = beard_density(person, w[at]) * (1 - lips)
     strand = noise(person.seed, w[at] * torch.tensor([1.0, 0.3, 1.0], device=w.device), 80, 6)
     cover = (beard * (0.88 + 0.18 * strand)).clamp(0, 0.95)
     albedo[at] = torch.lerp(albedo[at], hair * (0.75 + 0.12 * strand)[:, None] + 0.04 * base[at], cover[:, None])

@@ -11,6 +11,7 @@ import torch
 
 from facelab.faces import clothes, hair, hats, mesh
 from facelab.faces.mesh import BEADS, BEARD, GLASSES, HAIR, HAT, LENS, METAL, TIE
+from facelab.faces.patterns import colour
 
 VARIANTS = 24  # shapes of each accessory
 FACIAL = (BEARD, METAL)  # parts that follow the face's movements, not only its shape
@@ -178,23 +179,19 @@ def surface(code: int, person, w: torch.Tensor, detail: torch.Tensor, cloth=None
     gloss, sharp = torch.full_like(a, 0.02), torch.full_like(a, 12.0)
     if code == GLASSES:
         frame = _METALS[look // 17 % 4] if a[0] > 0.5 else _frame(look)
-        return _flat(frame, a), gloss + 0.5, sharp + 40
+        return colour(frame, a), gloss + 0.5, sharp + 40
     if code == LENS:
-        return _flat((0.012, 0.012, 0.014), a), gloss + 0.6, sharp + 120
+        return colour((0.012, 0.012, 0.014), a), gloss + 0.6, sharp + 120
     if code == METAL:
-        return _flat(_METALS[look // 19 % 4], a) * 0.75, gloss + 0.9, sharp + 30
+        return colour(_METALS[look // 19 % 4], a) * 0.75, gloss + 0.9, sharp + 30
     if code == BEADS:
         pearl = look // 23 % 5 < 2
-        return _flat((0.78, 0.74, 0.68) if pearl else _DYES[look // 29 % len(_DYES)], a), gloss + 0.45, sharp + 40
+        return colour((0.78, 0.74, 0.68) if pearl else _DYES[look // 29 % len(_DYES)], a), gloss + 0.45, sharp + 40
     if code == TIE:
         return _tie(look, w, detail), gloss + 0.05, sharp + 8
     if code == HAT:
         return _hat(person, w, detail), gloss, sharp
     return clothes.surface(person, detail, w, cloth), gloss, sharp
-
-
-def _flat(rgb, like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(rgb, dtype=like.dtype, device=like.device).expand(len(like), 3)
 
 
 def _frame(look: int):
@@ -203,7 +200,7 @@ def _frame(look: int):
 
 
 def _tie(look: int, w: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
-    base, other = (_flat(_DYES[look // d % len(_DYES)], w) for d in (31, 43))
+    base, other = (colour(_DYES[look // d % len(_DYES)], w) for d in (31, 43))
     pattern = look // 47 % 3
     slant = (w[:, 0] * 0.9 + w[:, 1] + 2 * detail[:, 0] * w[:, 0]) * (2 * torch.pi / 0.17)
     if pattern == 0:
@@ -220,7 +217,7 @@ def _tie(look: int, w: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
 def _hat(person, w: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
     part, azimuth, share = detail.unbind(1)
     worn, look = hats.kind(person), person.look
-    base, other = _flat(_DYES[look // 53 % len(_DYES)], w), _flat(_DYES[look // 59 % len(_DYES)], w)
+    base, other = colour(_DYES[look // 53 % len(_DYES)], w), colour(_DYES[look // 59 % len(_DYES)], w)
     if worn == "beanie":
         ribs = 0.12 * torch.sin(52 * azimuth) * (part < 2.5) + 0.06 * torch.sin(60 * w[:, 1])
         striped = (look // 61 % 3 == 0) & (torch.sin(share * 24) > 0.2) & (part < 0.5)
@@ -231,9 +228,9 @@ def _hat(person, w: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
         return torch.where(second[:, None], other, base) * (1 - 0.3 * seams * (share < 0.97))[:, None]
     if worn in ("brimmed", "sun hat"):
         straw = worn == "sun hat" or look // 61 % 4 == 0
-        felt = _flat((0.55, 0.4, 0.22) if straw else _FELTS[look // 53 % len(_FELTS)], w)
+        felt = colour((0.55, 0.4, 0.22) if straw else _FELTS[look // 53 % len(_FELTS)], w)
         weave = 0.12 * torch.sin(90 * share + 0 * azimuth) * torch.sin(60 * azimuth) if straw else 0 * share
-        band = _flat((0.02, 0.02, 0.02), w) if look // 67 % 2 else other
+        band = colour((0.02, 0.02, 0.02), w) if look // 67 % 2 else other
         return torch.where((part > 1.5)[:, None], band, felt * (1 + weave)[:, None])
     spots = torch.sin(w[:, 0] * 19) * torch.sin(w[:, 1] * 19) * torch.sin(w[:, 2] * 19)
     printed = (worn == "kerchief") & (spots.abs() > 0.45) & (look // 61 % 3 > 0)

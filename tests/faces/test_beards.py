@@ -3,7 +3,8 @@ from dataclasses import replace
 import torch
 
 from facelab.faces import beards, heads
-from facelab.faces.people import BEARDS, person
+from facelab.faces.people import person
+from facelab.faces.styles import BEARDS
 
 LIP, CHIN, CHEEK, STRIP = torch.tensor([[0.15, 6.82, 1.55], [0.0, 6.35, 1.5], [0.6, 6.6, 0.9], [0.75, 7.1, 0.7]])
 

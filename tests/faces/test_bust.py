@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from facelab.faces import bust, hats, heads, mesh
-from facelab.faces.people import HAIR_STYLES, person
+from facelab.faces.people import person
+from facelab.faces.styles import HAIR_STYLES
 
 WORN = ("earrings", "hat", "necklace", "necktie", "eyeglasses")
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from facelab.faces import locks, mesh
-from facelab.faces.people import HAIR_STYLES, person
+from facelab.faces.people import person
+from facelab.faces.styles import HAIR_STYLES
 
 
 def _points(style: str, look: int = 8) -> np.ndarray:
@@ -36,7 +37,7 @@ def test_hair_leaves_the_eyes_nose_and_mouth_free(style):
 
 
 def test_locks_stay_out_of_the_head():
-    own = mesh.skin()
+    own = mesh.template_skin()
     points = _points("long")
     _, index = own.tree.query(points)
     clear = ~own.ears[index] & (points[:, 1] > 7.5)

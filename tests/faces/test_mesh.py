@@ -30,7 +30,7 @@ def test_points_that_spread_move_together():
 
 
 def test_clear_keeps_off_the_skin():
-    own = mesh.skin()
+    own = mesh.template_skin()
     smooth = own.points[~own.ears & (own.points[:, 1] > 7.8)]
     raised = mesh.clear(smooth, np.full(len(smooth), 0.1))
     distance, _ = own.tree.query(raised)

@@ -76,6 +76,12 @@ def test_an_empty_picture():
     assert [len(part) for part in found] == [0, 0, 0, 0]
 
 
+def test_the_nearest_wins_up_to_the_stated_nearness():
+    triangle = torch.tensor([[-1.0, -1.0, 2047.0], [9.0, -1.0, 2047.0], [-1.0, 9.0, 2047.0]])
+    points = torch.cat([triangle, triangle * torch.tensor([1, 1, 0.5])])
+    assert rasterise(points, torch.tensor([[0, 1, 2], [3, 4, 5]]), 3).face.unique().tolist() == [0]
+
+
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"vertices \(v, 3\) and faces \(f, 3\), not \(4, 2\)"):
         rasterise(torch.zeros(4, 2), torch.zeros(1, 3, dtype=torch.long), 5)
