@@ -149,6 +149,15 @@ def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict]:
         raise ValueError(f"{file} is damaged or not one of ours ({error})") from error
 
 
+def readable(file: Path) -> bool:
+    """Whether `read_tensors` can read the file: False where it is damaged or not there."""
+    try:
+        read_tensors(file)
+    except (ValueError, FileNotFoundError):
+        return False
+    return True
+
+
 def _beside(file: Path) -> Path:
     return file.with_name(f".{file.name}.{os.getpid()}.writing")
 

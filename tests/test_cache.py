@@ -213,8 +213,12 @@ def test_damaged_tensors(tmp_path):
         file.write_bytes(broken)
         with pytest.raises(ValueError, match=r"x\.safetensors is damaged or not one of ours"):
             cache.read_tensors(file)
+        assert not cache.readable(file)
     with pytest.raises(FileNotFoundError):
         cache.read_tensors(tmp_path / "none")
+    assert not cache.readable(tmp_path / "none")
+    file.write_bytes(data)
+    assert cache.readable(file)
 
 
 def test_a_full_disk_while_writing_tensors_leaves_the_old_file(tmp_path, monkeypatch):

@@ -282,18 +282,10 @@ def _fill(folder: Path, stream: _Stream, rows: np.ndarray) -> None:
     """Write the chunks that an earlier, interrupted call has not."""
     files = _parts(folder, len(rows))
     done = 0
-    while done < len(files) and _whole(files[done]):
+    while done < len(files) and cache.readable(files[done]):
         done += 1
     for file, (_, x) in zip(files[done:], stream.chunks(rows, done * CHUNK), strict=True):
         cache.write_tensors(file, x, {})
-
-
-def _whole(file: Path) -> bool:
-    try:
-        cache.read_tensors(file)
-    except (ValueError, FileNotFoundError):
-        return False
-    return True
 
 
 def _add_up(stream, rows: Rows, about: dict, folder: Path | None) -> Moments:

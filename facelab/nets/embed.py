@@ -125,16 +125,8 @@ class _Chunks:
     def fill(self, folder: Path) -> None:
         """Write the chunks that an earlier, interrupted call has not."""
         files, done = self.files(folder), 0
-        while done < len(files) and _whole(files[done]):
+        while done < len(files) and cache.readable(files[done]):
             done += 1
         self.bar.update(min(done * CHUNK, len(self.faces)))
         for file, chunk in zip(files[done:], self.run(done), strict=True):
             cache.write_tensors(file, {"embedding": chunk}, {})
-
-
-def _whole(file: Path) -> bool:
-    try:
-        cache.read_tensors(file)
-    except (ValueError, FileNotFoundError):
-        return False
-    return True
