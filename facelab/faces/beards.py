@@ -66,7 +66,7 @@ def _beard(kind: str, variant: int, device: str) -> tuple[mesh.Carried, ...]:
     rng = np.random.default_rng([0xBEA2D, variant])
     n, shortest, longest = _LOCKS[kind]
     model, own = heads.load(), mesh.template_skin()
-    faces = model.faces[model.part == 0]
+    faces = model.faces[model.part == heads.SKIN]
     centre = model.template[faces].mean(1)
     lips = model.masks[faces][..., heads.MASKS.index("lips")].amax(1)
     density = beard_density(_Beard(kind), centre) * (lips < 0.3) * (centre[:, 1] > 6.14 - 0.1 * (centre[:, 2] > 1))

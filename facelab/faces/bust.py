@@ -96,14 +96,14 @@ def _fixed(device: str) -> _Fixed:
     model = heads.load(device)
     where = model.template
     place = {n: int((where - torch.tensor(p).to(where)).square().sum(1).argmin()) for n, p in _PLACES.items()}
-    eyes = tuple(torch.unique(model.faces[model.part == p]) for p in (2, 1))  # right eye = image left
-    skin = model.faces[model.part == 0]
+    eyes = tuple(torch.unique(model.faces[model.part == p]) for p in (heads.RIGHT_EYE, heads.LEFT_EYE))
+    skin = model.faces[model.part == heads.SKIN]
     return _Fixed(skin, outwards(where), _inset(model), turning(where), place, eyes)
 
 
 def _inset(model: heads.Heads) -> torch.Tensor:
     """(v, 3) moves the teeth a little back, the roots of the lower ones more: a narrow chin would show them."""
-    teeth, where = torch.unique(model.faces[model.part == 3]), model.template
+    teeth, where = torch.unique(model.faces[model.part == heads.TEETH]), model.template
     out = torch.zeros_like(where)
     x, y, _ = where[teeth].unbind(1)
     root = (6.62 - y).clamp(min=0)

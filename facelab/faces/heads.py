@@ -36,10 +36,12 @@ YEARS = (1.0, 10.0, 25.0, 90.0)  # the ages MakeHuman's artists gave those four
 GENDERS, WEIGHTS = ("male", "female"), ("minweight", "averageweight", "maxweight")
 ETHNICS = ("african", "asian", "caucasian")
 PARTS = ("skin", "left eye", "right eye", "teeth", "tongue", "mouth cavity", "eye cavity")
+SKIN, LEFT_EYE, RIGHT_EYE, TEETH, TONGUE, MOUTH, SOCKETS = range(len(PARTS))  # left: the subject's own
 MASKS = ("lips", "eyelids", "ears")
 SLIDER_FOLDERS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 OUTLINES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
-_GROUPS = {"helper-l-eye": 1, "helper-r-eye": 2, "helper-upper-teeth": 3, "helper-lower-teeth": 3, "helper-tongue": 4}
+_GROUPS = {"body": SKIN, "helper-l-eye": LEFT_EYE, "helper-r-eye": RIGHT_EYE, "helper-upper-teeth": TEETH,
+           "helper-lower-teeth": TEETH, "helper-tongue": TONGUE}  # fmt: skip
 _LAYOUT = 3  # raised when what the file holds changes
 
 
@@ -204,13 +206,13 @@ def _cut(points, groups):
     """Triangles of head, neck and shoulders, of eyes, teeth and tongue."""
     quads, part = [], []
     for name, quad in groups.items():
-        if name != "body" and name not in _GROUPS:
+        if name not in _GROUPS:
             continue
         if name == "body":  # everything above the chest, between the upper arms
             corner = points[quad[..., 0]]
             quad = quad[((corner[..., 1] > 4.4) & (np.abs(corner[..., 0]) < 2.3)).all(1)]
         quads.append(quad)
-        part.append(np.full(len(quad), _GROUPS.get(name, 0)))
+        part.append(np.full(len(quad), _GROUPS[name]))
     quads, part = np.concatenate(quads), np.concatenate(part)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     return triangles[..., 0], triangles[..., 1], np.concatenate([part, part])
@@ -222,9 +224,9 @@ def _cavities(root: Path, centre, part):
     h, w = picture.shape[:2]
     colour = picture[((1 - centre[:, 1]) * h).astype(int).clip(0, h - 1), (centre[:, 0] * w).astype(int).clip(0, w - 1)]
     part = part.copy()
-    for code, rgbs in ((5, [(112, 172, 255)]), (6, [(253, 249, 16), (249, 108, 136)])):
+    for code, rgbs in ((MOUTH, [(112, 172, 255)]), (SOCKETS, [(253, 249, 16), (249, 108, 136)])):
         for rgb in rgbs:
-            part[(colour == rgb).all(1) & (part == 0)] = code
+            part[(colour == rgb).all(1) & (part == SKIN)] = code
     return part
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import embedding_bag, normalize
 
 from facelab.faces.bust import Bust
+from facelab.faces.heads import LEFT_EYE, RIGHT_EYE, TEETH
 from facelab.faces.paint import paint
 from facelab.faces.raster import Seen, rasterise
 from facelab.faces.raycast import vertex_normals
@@ -33,8 +34,9 @@ def reflected(bust: Bust, points, faces, seen: Seen, shot, turned: torch.Tensor,
     light = normalize(torch.tensor(shot.light, device=points.device), dim=0)
     reached = lit(points, faces, place, light)[:, None]
     part = bust.part[seen.face][:, None]  # eyes and teeth move out of the dark they were measured in
-    shade = torch.where((part == 1) | (part == 2), shade.clamp(min=0.75), torch.where(part == 3, 0.85, shade))
-    reached = torch.where(part == 3, reached.clamp(min=0.7), reached)
+    eyes, teeth = (part == LEFT_EYE) | (part == RIGHT_EYE), part == TEETH
+    shade = torch.where(eyes, shade.clamp(min=0.75), torch.where(teeth, 0.85, shade))
+    reached = torch.where(teeth, reached.clamp(min=0.7), reached)
     wrap = torch.tensor([0.25, 0.12, 0.1], device=points.device)  # light that skin scatters past the terminator
     cosine = (normal @ light)[:, None]
     diffuse = ((cosine + wrap) / (1 + wrap)).clamp(min=0) * (0.5 + 0.5 * shade) * (0.15 + 0.85 * reached)

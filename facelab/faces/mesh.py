@@ -74,8 +74,8 @@ class TemplateSkin(NamedTuple):
 def template_skin() -> TemplateSkin:
     """The skin that pieces follow, of the model on the CPU."""
     model = heads.load()
-    numbers = torch.unique(model.faces[model.part == 0])
-    normals = vertex_normals(model.template, model.faces[model.part == 0])[numbers].numpy()
+    numbers = torch.unique(model.faces[model.part == heads.SKIN])
+    normals = vertex_normals(model.template, model.faces[model.part == heads.SKIN])[numbers].numpy()
     points = model.template[numbers].double().numpy()
     ears = model.masks[numbers, heads.MASKS.index("ears")].numpy() > 0.3
     return TemplateSkin(numbers.numpy(), points, normals.astype(float), cKDTree(points), ears)

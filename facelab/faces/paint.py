@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import torch
 
-from facelab.faces import clothes, wear
+from facelab.faces import clothes, heads, wear
 from facelab.faces.hair import hairiness
 from facelab.faces.mesh import HAIR
 from facelab.faces.patterns import colour, noise
 from facelab.faces.people import Person
 from facelab.faces.skin import skin
+
+_INSIDE = {heads.TEETH: (0.86, 0.83, 0.75), heads.TONGUE: (0.42, 0.13, 0.12), heads.MOUTH: (0.16, 0.035, 0.035)}
 
 
 class Surface(NamedTuple):
@@ -27,26 +29,26 @@ class Surface(NamedTuple):
 
 
 def paint(person: Person, where: torch.Tensor, part: torch.Tensor, masks: torch.Tensor, cloth=None) -> Surface:
-    """The surface at n points: where (n, 3) template positions, part (n,), masks (n, 3); cloth: linear RGB of what
-    covers the shoulders, None = nothing."""
+    """The surface at n points: where (n, 3) template positions, part (n,) and masks (n, 3) as in `bust.Bust`;
+    cloth: linear RGB of what covers the shoulders, None = nothing."""
     albedo, gloss = torch.empty_like(where), torch.full_like(where[:, 0], 0.05)
     sharp, relief, hair = torch.full_like(gloss, 12.0), torch.zeros_like(gloss), torch.zeros_like(gloss)
     for code in part.unique().tolist():
         at = (part == code).nonzero()[:, 0]
         w = where[at]
-        if code in (0, 6):
+        if code in (heads.SKIN, heads.SOCKETS):
             albedo[at], gloss[at], relief[at], hair[at] = _head(person, w, masks[at])
             if cloth is not None:
                 worn, colours, raised = clothes.covering(person, w, cloth)
                 albedo[at[worn]], gloss[at[worn]], relief[at[worn]] = colours, 0.01, raised
-        elif code in (1, 2):
-            albedo[at] = _eye(person, w, 1.0 if code == 1 else -1.0)
+        elif code in (heads.LEFT_EYE, heads.RIGHT_EYE):
+            albedo[at] = _eye(person, w, 1.0 if code == heads.LEFT_EYE else -1.0)
             gloss[at], sharp[at] = 0.3, 500.0
         elif code >= HAIR:
             albedo[at], gloss[at], sharp[at] = wear.surface(code, person, w, masks[at], cloth)
             hair[at] = float(code == HAIR)
         else:
-            flat = {3: (0.86, 0.83, 0.75), 4: (0.42, 0.13, 0.12), 5: (0.16, 0.035, 0.035)}[code]
+            flat = _INSIDE[code]
             inwards = ((w[:, 2] - 0.9) / 0.5).clamp(0.05, 1)  # the mouth is dark inside, and in its corners
             corner = torch.sigmoid((0.19 - w[:, 0].abs()) / 0.025).clamp(min=0.06)
             albedo[at] = colour(flat, w) * (inwards * corner)[:, None]

@@ -29,6 +29,7 @@ class MFM(nn.Module):
 
 
 def conv(before: int, after: int, kernel: int) -> MFM:
+    """kernel × kernel convolution with max-feature-map, (n, before, h, w) → (n, after, h, w)."""
     return MFM(nn.Conv2d(before, 2 * after, kernel, padding=kernel // 2))
 
 

@@ -51,6 +51,7 @@ class Net(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the module's parameters are."""
         return next(self.module.parameters()).device
 
     @property

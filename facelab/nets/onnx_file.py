@@ -93,6 +93,7 @@ def tensor(message: memoryview) -> tuple[str, np.ndarray]:
 
 
 def numbers(packed: memoryview) -> list[int]:
+    """The varints that follow each other in a packed field."""
     at, found = 0, []
     while at < len(packed):
         value, at = varint(packed, at)
