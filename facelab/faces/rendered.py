@@ -21,6 +21,7 @@ from facelab.faces.raster import rasterise
 from facelab.faces.scenes import Sitting
 
 _LOOK = 6  # raised when the same seed gives other pixels, so that no stale set is read
+_SIZES = 32, 1024  # pixels a side
 _PER_SHARD = 24  # pictures kept in one resumable piece
 
 
@@ -34,7 +35,7 @@ def load(name: str = "rendered/wild", *, size: int = 128, seed: int = 0, device=
     out of range.
     """
     settings = presets.settings(name, **options)
-    size, seed = presets.whole("size", size, 32, 1024), presets.whole("seed", seed, 0, 2**31)
+    size, seed = presets.whole("size", size, *_SIZES), presets.whole("seed", seed, 0, 2**31)
     where = devices.device(device)
     entry = cache.path("faces", name, size=size, seed=seed, look=_LOOK, device=where.type, **settings)
     cache.build(
@@ -50,14 +51,14 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
 
     task: yaw, pitch or roll (degrees), age (years, 1 to 90), gender (0 = female … 1 = male), or an expression's name
     (values = intensity 0 … 1; contempt too). fixed: other fields of `photo.Shot`, and expression=, intensity= and
-    variant= (see `expressions.actions`).
+    variant= (see `expressions.actions`). ValueError for an unknown task or field and for values out of range.
 
         faces = sweep(person(1), "yaw", range(-60, 61, 10))
     """
     known = ("yaw", "pitch", "roll", "age", "gender", *expressions.SHOWN)
     if task not in known:
         raise unknown("task to sweep", task, known)
-    values = [float(v) for v in values]
+    size, values = presets.whole("size", size, *_SIZES), [float(v) for v in values]
     if not values or not np.isfinite(values).all():
         raise ValueError(f"values {values} to sweep {task!r} must be at least one finite number")
     expression, intensity = fixed.pop("expression", "neutral"), float(fixed.pop("intensity", 0.0))
@@ -89,8 +90,13 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
 
 
 def draw(sittings: list[Sitting], *, size: int = 128, device="auto", name: str = "rendered/own") -> FaceSet:
-    """The pictures of any sittings (see `presets.sittings`), rendered side by side; nothing is kept or cached."""
-    where = devices.device(device)
+    """The pictures of any sittings (see `presets.sittings`), rendered side by side; nothing is kept or cached.
+
+    ValueError where there are none, or for a size out of range.
+    """
+    size, where = presets.whole("size", size, *_SIZES), devices.device(device)
+    if not sittings:
+        raise ValueError(f"face set {name!r}: no sittings, so there is nothing to draw")
     with _workers(where) as pool:
         drawn = list(pool.map(lambda sitting: _render([sitting], size, where), sittings))
     images, landmarks = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))

@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_render.py [--repeats 5] [--poses 12] [--out FILE]
 
 The z-buffer and the ray caster answer the same question, which triangle is seen at each of the 256 × 256 points of a
-128 px picture, for the same poses of the same busts, taking turns on one thread; the caster's tree is refitted for every
-pose. Then every preset draws new people at 128 px on all cores, hair, clothes and faces made anew, nothing cached.
-Medians over the turns. Goal: every preset at ≥ 20 images a second on two cores.
+128 px picture, for the same poses of the same busts, taking turns on one thread; the caster's tree is built anew for
+every pose. Then every preset draws new people at 128 px on all cores, hair, clothes and faces made anew, nothing
+cached. Medians over the turns. Goal: every preset at ≥ 20 images a second on two cores.
 """
 
 import argparse

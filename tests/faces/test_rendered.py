@@ -98,8 +98,9 @@ def test_a_second_load_renders_nothing(wild, monkeypatch):
     assert isinstance(again.images, np.memmap) and len(again) == 20
 
 
-def test_an_interrupted_rendering_is_taken_up(own_cache, monkeypatch):
-    """Stopped after one shard, one finished shard cut short: the result is what an undisturbed run gives."""
+@pytest.mark.parametrize("damage", ["cut short", "altered"])
+def test_an_interrupted_rendering_is_taken_up(own_cache, monkeypatch, damage):
+    """Stopped after two shards, one of them damaged since: the result is what an undisturbed run gives."""
     asked = dict(people=4, per_person=1, size=32, **QUIET)
     monkeypatch.setattr(rendered, "_PER_SHARD", 1)
     render, done = rendered._render, []
@@ -117,7 +118,8 @@ def test_an_interrupted_rendering_is_taken_up(own_cache, monkeypatch):
     (partial,) = (own_cache / "faces").glob("*.partial")
     shards = sorted((partial / "shards").glob("*.safetensors"))
     assert len(shards) == 2 and not list((own_cache / "faces").glob("*.partial/images.npy"))
-    shards[1].write_bytes(shards[1].read_bytes()[:-100])
+    whole = shards[1].read_bytes()
+    shards[1].write_bytes(whole[:-100] if damage == "cut short" else whole[:-100] + bytes(b ^ 1 for b in whole[-100:]))
 
     again = []
 
@@ -158,6 +160,8 @@ def test_a_damaged_set_is_rendered_anew(own_cache):
         ("rendered/wild", {"people": 0}, "people 0 is out of range: expected a whole number from 1"),
         ("rendered/wild", {"people": 2.5}, "people 2.5 is out of range"),
         ("rendered/pose", {"series": 3}, "series 3 is out of range: expected a whole number from 1 to 2"),
+        ("rendered/wild", {"people": "3"}, "people '3' is out of range: expected a whole number from 1"),
+        ("rendered/wild", {"size": 2048}, "size 2048 is out of range: expected a whole number from 32 to 1024"),
         ("rendered/wild", {"size": 8}, "size 8 is out of range: expected a whole number from 32 to 1024"),
         ("rendered/wild", {"seed": -1}, "seed -1 is out of range"),
         ("rendered/wild", {"device": "gpu"}, "unknown device 'gpu'"),
@@ -206,6 +210,34 @@ def test_bad_sweeps_are_named(arguments, message):
         sweep(person(1), *arguments, size=32, device="cpu")
     with pytest.raises(ValueError, match="unknown field of a shot 'yow': did you mean 'yaw'"):
         sweep(person(1), "roll", [1], yow=3)
+
+
+def test_own_sittings_are_drawn_in_order_or_refused():
+    sat = presets.sittings("rendered/wild", people=3, per_person=1)
+    faces = rendered.draw(sat, size=32, device="cpu", name="mine")
+    assert faces.name == "mine" and faces.images.shape == (3, 3, 32, 32)
+    alone = rendered.draw(sat[2:], size=32, device="cpu")
+    assert (alone.images[0] == faces.images[2]).all() and alone.labels["age"][0] == faces.labels["age"][2]
+    with pytest.raises(ValueError, match="face set 'mine': no sittings, so there is nothing to draw"):
+        rendered.draw([], name="mine")
+    for call in (lambda: rendered.draw(sat, size=16), lambda: sweep(person(1), "yaw", [0], size=16)):
+        with pytest.raises(ValueError, match="size 16 is out of range: expected a whole number from 32 to 1024"):
+            call()
+
+
+def test_a_set_of_an_earlier_look_is_not_read(own_cache, monkeypatch):
+    asked = dict(people=1, per_person=1, size=32, **QUIET)
+    load("rendered/wild", **asked)
+    monkeypatch.setattr(rendered, "_LOOK", rendered._LOOK + 1)
+    load("rendered/wild", **asked)
+    assert len(list((own_cache / "faces").glob("*/images.npy"))) == 2
+
+
+def test_the_rasteriser_is_ready_before_the_threads_begin(monkeypatch):
+    prepared = []
+    monkeypatch.setattr(rendered, "rasterise", lambda screen, faces, side: prepared.append(side))
+    with rendered._workers(rendered.devices.device("cpu")) as pool:
+        assert pool.submit(lambda: len(prepared)).result() == 1
 
 
 def test_a_preset_has_as_many_images_as_it_says(wild, pose):

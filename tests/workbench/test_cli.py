@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from facelab import faces as faces_room
 from facelab import nets
+from facelab.faces import presets
 from facelab.faces.faceset import FaceSet
 from facelab.nets import torchvision_nets
 from facelab.workbench import doctor, runner, runs
@@ -93,6 +94,21 @@ def test_rendered_faces_as_a_folder(tmp_path, monkeypatch):
     assert list(table["yaw"]) == [0.0, 30.0] and "landmark_4_y" in table
     read = np.asarray(Image.open(tmp_path / "set" / table["file"][1]))
     np.testing.assert_array_equal(read.transpose(2, 0, 1), images[1])
+
+
+def test_a_few_faces_for_other_programs(tmp_path):
+    """The whole way: drawn, written, and a row per picture that holds every label a preset gives."""
+    asked = ("faces", "render", "rendered/wild", "--people", "3", "--size", "64", "--out", tmp_path)
+    assert facelab(*asked).exit_code == 0
+    table, n = pd.read_csv(tmp_path / "labels.csv", dtype={"identity": str}), 3 * 3
+    assert len(table) == n and table["identity"].nunique() == 3
+    labels = presets.labels(presets.sittings("rendered/wild", people=3), "rendered/wild")
+    marks = [f"landmark_{k}_{axis}" for k in range(5) for axis in "xy"]
+    assert list(table) == ["file", *labels, *marks]
+    assert table["age"].tolist() == labels["age"].tolist() and table["hair"].tolist() == labels["hair"].tolist()
+    assert table[marks].to_numpy().min() > 0 and table[marks].to_numpy().max() < 63
+    assert sorted(f.name for f in tmp_path.glob("*.png")) == table["file"].tolist()
+    assert f"({n} of them already there)" in facelab(*asked).output
 
 
 def test_render_passes_options_on(tmp_path, monkeypatch):
