@@ -226,8 +226,9 @@ def restyled(person: Person, rng, *, hair: bool = True, beard: bool = True, acce
 
 
 def people(n: int, seed: int = 0, *, ages: tuple[float, ...] = (5.0, 80.0)) -> list[Person]:
-    """n people, balanced: every ten in order hold each pair of gender and ethnic group once, and within each pair the
-    ages spread evenly over `ages` (of more than two numbers, equally many people are between each and the next).
+    """n people, balanced: every ten in order hold each pair of gender and ethnic group once, and the ages of these ten,
+    like those of each pair, spread evenly over `ages` (of more than two numbers, equally many people are between each
+    and the next).
     Nobody is in two seeds' lists.
 
     >>> [p.gender for p in people(10)].count("male")
@@ -237,7 +238,8 @@ def people(n: int, seed: int = 0, *, ages: tuple[float, ...] = (5.0, 80.0)) -> l
         raise ValueError(f"people {n!r} must be an integer of at least 1")
     rng, blocks = np.random.default_rng([0xC0DE, seed]), -(-n // 10)
     order = np.stack([rng.permutation(10) for _ in range(blocks)])  # (blocks, 10) the pair of each person
-    stratum = np.stack([rng.permutation(blocks) for _ in range(10)], 1)  # (blocks, 10) of each pair's ages, in turn
+    start = rng.permutation(10) * blocks // 10
+    stratum = (rng.permutation(blocks)[:, None] + start) % blocks  # (blocks, 10) of ages: each pair has each once
     within = np.stack([rng.permutation(10) for _ in range(blocks)])  # (blocks, 10) a tenth of the stratum for each pair
     quantile = (stratum + (within[stratum, np.arange(10)] + rng.random((blocks, 10))) / 10) / blocks
     years = np.interp(quantile, np.linspace(0, 1, len(ages)), ages)
