@@ -56,8 +56,10 @@ def mark_knee(ax: Axes, curve, gamma: float) -> list[Artist]:
         text += f" [{knee.low:.0f}, {knee.high:.0f}]"
         drawn += ax.plot((knee.low, knee.high), (knee.rmse,) * 2, color=style.INK, lw=1.4, marker="|", ms=8)
     drawn += ax.plot(knee.num, knee.rmse, "o", color=style.INK, ms=7)
-    where = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": 9}
-    return [*drawn, ax.annotate(text, (0.99, 0.9), **where)]  # the corner a falling curve leaves free
+    middle, low = ax.transData.inverted().transform(ax.transAxes.transform((0.55, 0.15)))
+    lowest = min(curve.rmse_train[curve.num <= middle].min(), curve.rmse[curve.num <= middle].min())
+    at, ha, va = ((0.02, 0.03), "left", "bottom") if lowest > low else ((0.99, 0.9), "right", "top")  # a free corner
+    return [*drawn, ax.annotate(text, at, xycoords="axes fraction", ha=ha, va=va, fontsize=9)]
 
 
 def compare_curves(curves: Mapping, gamma: float = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:

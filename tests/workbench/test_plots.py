@@ -1,5 +1,6 @@
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,16 @@ def test_characteristic_curve_marks_the_knee(curves):
         plots.characteristic_curve(curve, gamma=2)
     with pytest.raises(ValueError, match="unknown scale 'logg'"):
         plots.characteristic_curve(curve, scale="logg")
+
+
+def test_the_knee_is_said_where_no_curve_is(curves):
+    """Falling late (filters on a log scale) leaves the lower left corner free, falling early the upper right one."""
+    curve = curves["yaw"]["conv2"]
+    k = len(curve.lambdas)
+    few = replace(curve, num=np.minimum(np.arange(k), curve.filters))
+    for rmse, corner in ((np.linspace(1, 0.2, k), "left"), (np.r_[1, np.full(k - 1, 0.2)], "right")):
+        ax = plots.characteristic_curve(replace(few, rmse=rmse, rmse_train=rmse, null_rmse=1.0), scale="linear")
+        assert ax.texts[-1].get_text().startswith("knee") and ax.texts[-1].get_ha() == corner
 
 
 def test_no_knee_is_said(curves):
