@@ -32,6 +32,8 @@ _FUNCTIONS = {
     "ablation": "facelab.filters.ablate",
     "causal_curve": "facelab.filters.causal",
     "characteristic_curves": "facelab.filters.curves",
+    "fit": "facelab.training",
+    "with_head": "facelab.objective",
     "record": "facelab.workbench.record",
     "recorded": "facelab.workbench.record",
 }

@@ -1,0 +1,60 @@
+"""What a training gives back."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from facelab import tasks
+from facelab.inputs import Inputs, outputs
+from facelab.objective import Objective
+
+
+class Epoch(NamedTuple):
+    """A row of the history (see `Fit`)."""
+
+    epoch: int
+    loss: float
+    val_loss: float
+    metric: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A trained network and how it got there.
+
+    history: a row per epoch: epoch (from 1), loss (mean over the training labels, as they passed), val_loss and metric
+    (on the validation faces after the epoch; NaN without any), lr at its start, seconds of training (validation not
+    counted). best: the epoch whose weights the network has now. score: the metric then, in the task's unit. constant:
+    the same for the best guess that looks at no face. train, validation: rows of the faces used; validation is None
+    where it was a set of its own or none.
+    """
+
+    net: object
+    objective: Objective
+    history: pd.DataFrame
+    best: int
+    score: float
+    constant: float
+    train: np.ndarray
+    validation: np.ndarray | None
+
+    @property
+    def metric(self) -> str:
+        """mae, rmse or accuracy."""
+        return tasks.get(self.objective.task).metric
+
+    def predict(self, faces, *, batch: int = 64) -> np.ndarray:
+        """(n,) numbers in the task's unit, or (n, classes) probabilities; in float32."""
+        inputs = Inputs(self.net, faces, np.arange(len(faces)), keep=False)
+        return self.objective.read(outputs(self.net.module, inputs, batch, self.objective.width))
+
+    def table(self) -> pd.DataFrame:
+        """One row: what was trained, how well, what a constant guess would score, at what cost."""
+        about = tasks.get(self.objective.task)
+        row = {"net": self.net.name, "task": about.name, "metric": about.metric, "unit": about.unit}
+        row |= {"score": self.score, "constant": self.constant, "best": self.best, "epochs": len(self.history)}
+        return pd.DataFrame([row | {"seconds": self.history["seconds"].sum(), "faces": len(self.train)}])
