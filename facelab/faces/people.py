@@ -100,7 +100,7 @@ class Person:
         shares = dict(zip(heads.ETHNICS, self.mixture, strict=True))
         return {
             "gender": 1 - self.masculinity,
-            "age": heads.age_parameter(min(self.age, 25) + (0.55 + 0.45 * self.masculinity) * max(self.age - 25, 0)),
+            "age": heads.age_parameter(min(self.age, 25) + (0.45 + 0.55 * self.masculinity) * max(self.age - 25, 0)),
             "weight": self.weight,
             **shares,
         }
@@ -110,7 +110,7 @@ class Person:
         """The head model's sliders: the person's own, and what gender (after puberty) and age add to the phenotype."""
         late = np.clip((self.age - 35) / 45, 0, 1)
         grown = np.clip((self.age - 10) / 8, 0, 1) * (1 - 2 * self.masculinity)
-        grown *= 1 + 0.6 * late if self.masculinity < 0.5 else 0.5  # the model's old women have men's faces
+        grown *= 1 + 0.8 * late if self.masculinity < 0.5 else 0.5  # the model's old women have men's faces
         added = {name: amount * grown for name, amount in _FEMININE.items()}
         added["eyebrows-angle-up"] = 0.1  # the template's brows look stern
         for name, amount in _AGED.items():

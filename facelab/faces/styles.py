@@ -61,7 +61,7 @@ def _hair_style(rng, male: bool, age: float, ethnicity: str) -> str:
     else:
         p = {"buzz": 0.01, "pixie": 0.05, "fringe": 0.06, "bob": 0.22, "long": 0.44, "curly": 0.1, "bun": 0.05,
              "ponytail": 0.07}  # fmt: skip
-        p["pixie"] += max(0.0, age - 50) * 0.006
+        p["pixie"] += max(0.0, age - 50) * 0.003
     if age < 18:
         p["bald"] = 0.0
     if black:
