@@ -19,6 +19,7 @@ _MODULES = {
     "tasks": "facelab.tasks",
     "faces": "facelab.faces",
     "nets": "facelab.nets",
+    "sparse": "facelab.filters.sparse",
     "cost": "facelab.cost",
     "plots": "facelab.workbench.plots",
     "explore": "facelab.workbench.explore",

@@ -181,6 +181,16 @@ class TaskCurves(Mapping):
         """The filters each layer keeps; a layer without a knee is absent."""
         return {layer: knee.filters for layer, curve in self._curves.items() if (knee := curve.knee(gamma))}
 
+    def betas(self, gamma: float = 0.01) -> dict[str, np.ndarray]:
+        """β (C,) of each layer's model at its knee, in units of the task per unit of response (ETL Eq. 5); 0 for
+        filters that are not kept. Of several classes, the norm of a filter's β over them."""
+        found = {}
+        for layer, curve in self._curves.items():
+            if knee := curve.knee(gamma):
+                beta = curve.coef[knee.index]  # (C, T)
+                found[layer] = beta[:, 0] if beta.shape[1] == 1 else np.linalg.norm(beta, axis=1)
+        return found
+
     def table(self, gamma: float = 0.01) -> pd.DataFrame:
         """One row per layer: width, knee with interval, errors, R². Columns of a layer without a knee are empty."""
         rows = []
