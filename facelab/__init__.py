@@ -34,8 +34,8 @@ _FUNCTIONS = {
     "ablation": "facelab.filters.ablate",
     "causal_curve": "facelab.filters.causal",
     "characteristic_curves": "facelab.filters.curves",
-    "fit": "facelab.training",
-    "with_head": "facelab.objective",
+    "fit": "facelab.training.loop",
+    "with_head": "facelab.training.objective",
     "record": "facelab.workbench.record",
     "recorded": "facelab.workbench.record",
 }

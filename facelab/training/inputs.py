@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from facelab import tasks
-from facelab.objective import present
+from facelab.training.objective import present
 
 MEMORY = 2 << 30  # bytes of inputs kept between epochs; a larger set is cut anew for every batch
 CHUNK = 256

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import facelab as fl
-from facelab.objective import Objective, present
+from facelab.training.objective import Objective, present
 
 RNG = np.random.default_rng(0)
 N = 40

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from facelab import tasks
-from facelab.inputs import Inputs, outputs
-from facelab.objective import Objective
+from facelab.training.inputs import Inputs, outputs
+from facelab.training.objective import Objective
 
 
 class Epoch(NamedTuple):

@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 import facelab as fl
-from facelab import checkpoint, tasks
+from facelab import tasks
 from facelab.faces.faceset import FaceSet
-from facelab.inputs import Inputs
 from facelab.nets import wrap
-from facelab.processes import alone
+from facelab.training import checkpoint
+from facelab.training.inputs import Inputs
+from facelab.training.processes import alone
 
 SIZE = 16
 
@@ -170,7 +171,7 @@ def test_only_the_named_layers_move(faces):
 
 def test_inputs_that_do_not_fit_into_memory_train_alike(faces, monkeypatch):
     kept = fit(toy_net(), faces)
-    monkeypatch.setattr("facelab.inputs.MEMORY", 100)
+    monkeypatch.setattr("facelab.training.inputs.MEMORY", 100)
     assert Inputs(toy_net(), faces, np.arange(5)).kept is None
     same(kept, fit(toy_net(), faces))
 
@@ -198,8 +199,8 @@ SCRIPT = """
     import sys, time, torch
     torch.set_num_threads(1)
     sys.path.insert(0, {tests!r})
-    import test_training as t
-    from facelab import checkpoint
+    import test_loop as t
+    from facelab.training import checkpoint
     save = checkpoint.save
     def slowly(*args):
         save(*args)
@@ -408,7 +409,7 @@ def test_a_notebook_copies_its_process(faces, tmp_path):
         import sys, torch
         sys.ps1 = ""
         sys.path.insert(0, {tests!r})
-        import test_training as t
+        import test_loop as t
         torch.set_num_threads(2)
         class Local(t.nn.Sequential):
             pass

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from facelab.optimizer import OPTIMIZERS, SCHEDULES, factor, make, mode, only
+from facelab.training.optimizer import OPTIMIZERS, SCHEDULES, factor, make, mode, only
 
 
 @pytest.mark.parametrize("steps", [3, 10, 97])

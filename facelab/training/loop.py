@@ -1,8 +1,8 @@
 """The one training loop: a network, faces with labels, a task.
 
 `fit` checks and prepares, `_train` is the loop, run alike by one process or several (lightning-fabric brings
-device, precision and processes). What a task minimises and reports is in `facelab.objective`, what a step does to the
-weights in `facelab.optimizer`, what is fed in `facelab.inputs`, what lies on disk in `facelab.checkpoint`.
+device, precision and processes). What a task minimises and reports is in `objective`, what a step does to the weights
+in `optimizer`, what is fed in `inputs`, what lies on disk in `checkpoint`.
 """
 
 import math
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facelab import checkpoint as disk
 from facelab import devices, errors, tasks
-from facelab import processes as running
-from facelab.fitted import Epoch, Fit
-from facelab.inputs import Inputs, outputs, split
-from facelab.objective import Objective, present
-from facelab.optimizer import OPTIMIZERS, SCHEDULES, factor, make, mode, only
+from facelab.training import checkpoint as disk
+from facelab.training import processes as running
+from facelab.training.fitted import Epoch, Fit
+from facelab.training.inputs import Inputs, outputs, split
+from facelab.training.objective import Objective, present
+from facelab.training.optimizer import OPTIMIZERS, SCHEDULES, factor, make, mode, only
 
 
 @dataclass(frozen=True)
