@@ -48,7 +48,7 @@ def cut(
 
     scale: layer → (C,) the β of Eq. 5, one for every filter of the whole layer, as `curves["yaw"].betas(gamma)`. The
     map of filter t before its non-linearity becomes β_t times what it was: weight and bias take the factor, or, where a
-    batch normalisation or an affine layer follows, that one's weight and bias. The trap: a negative β in front of a
+    batch normalisation or an affine layer reads it, that one's weight and bias. The trap: a negative β in front of a
     ReLU silences a filter, and a small one starves the layers after it. Coupled layers are not scaled.
 
     head: "keep" keeps all that follows the convolutions (of a linear layer that reads flattened maps of h × w, a filter
@@ -61,7 +61,8 @@ def cut(
     move every threshold), and by scaling only where asked.
 
     ValueError: as `plan`; unknown head or layer; `top` without head="pool"; a β missing, not finite or 0 for a kept
-    filter; a network that cannot be traced, or whose cut copy would compute something else. TypeError: as `plan`.
+    filter; a network that cannot be traced, has convolutions in groups or GroupNorm behind a cut, or whose cut copy
+    would compute something else. TypeError: as `plan`.
 
     >>> from facelab import nets
     >>> net = nets.wrap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)), size=8)
