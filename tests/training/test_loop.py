@@ -403,6 +403,7 @@ def test_two_processes_train_as_one(faces, task):
         assert torch.allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_notebook_copies_its_process(faces, tmp_path):
     """With a class that no other process could import, and after torch has used several threads."""
     script = """
