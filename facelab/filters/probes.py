@@ -21,6 +21,7 @@ from facelab import tasks
 from facelab.errors import unknown
 from facelab.faces.faceset import split_people
 from facelab.filters.clustered import draws
+from facelab.filters.lasso import one_blas_thread
 from facelab.filters.moments import Moments, System
 
 ALPHAS = 10.0 ** np.arange(-7, 2.1)
@@ -108,6 +109,7 @@ def fit(source, layer: str, task: str, *, folds: int = 5, seed: int = 0) -> Prob
     return fit_table(source.layers[layer], targets, source.identities, task, folds=folds, seed=seed, layer=layer)
 
 
+@one_blas_thread()
 def fit_table(x, targets, identities, task: str, *, folds: int = 5, seed: int = 0, layer: str = "") -> Probe:
     """The same from plain arrays: responses x (n, C), targets (n, T) with NaN rows where missing, identities
     (n,)."""
@@ -211,6 +213,7 @@ def assign_folds(identities: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return split_people(codes, np.full(folds, 1 / folds), seed=seed)
 
 
+@one_blas_thread()
 def ridge(system: System, alpha: float) -> Linear:
     """The ridge solution from centred sums, coefficients in raw units.
 
@@ -259,6 +262,7 @@ def _cut(system, intercept, coef) -> np.ndarray:
     return np.where(system.mean_y <= 0, np.inf, np.where(system.mean_y >= 1, -np.inf, middle))
 
 
+@one_blas_thread()
 def _nested(system: Callable, folds: Iterable[int]) -> tuple[float, list[Linear]]:
     """α for all the data, and each held-out fold's model with an α of its own choosing: that of the least
     squared error, summed over the folds left out in turn."""
@@ -278,6 +282,7 @@ def _nested(system: Callable, folds: Iterable[int]) -> tuple[float, list[Linear]
     return best_alpha(everyone), [ridge(system(others), best_alpha(others)) for others in training]
 
 
+@one_blas_thread()
 def _fit_moments(moments, layer: str, task: str) -> Probe:
     if task not in moments.tasks:
         raise unknown("task", task, moments.tasks)

@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info
 
 from facelab import tasks
 from facelab.filters import probes
@@ -133,6 +134,21 @@ def test_scale_of_responses_does_not_matter():
     data = made()
     scaled = table(1e-3 * data["conv"] + 5, identity=data.identities, yaw=data.labels["yaw"])
     assert probes.fit(scaled, "conv", "yaw").score == pytest.approx(probes.fit(data, "conv", "yaw").score, abs=1e-3)
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_blas_is_held_to_one_thread_while_a_probe_is_fitted(moments, monkeypatch):
+    """Two threads on small matrices gain nothing, and on a busy machine wait for each other fifty times as long."""
+    eigh, threads = np.linalg.eigh, []
+
+    def spied(matrix):
+        threads.append({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+        return eigh(matrix)
+
+    monkeypatch.setattr(probes.np.linalg, "eigh", spied)
+    data = made()
+    probes.fit(data.moments(["yaw"]) if moments else data, "conv", "yaw")
+    assert threads and all(found == {1} for found in threads)
 
 
 def test_bad_input():
