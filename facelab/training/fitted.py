@@ -44,17 +44,17 @@ class Fit:
 
     @property
     def metric(self) -> str:
-        """mae, rmse or accuracy."""
-        return tasks.get(self.objective.task).metric
+        """mae, rmse or accuracy; of an imitation its loss."""
+        return self.objective.measure
 
     def predict(self, faces, *, batch: int = 64) -> np.ndarray:
-        """(n,) numbers in the task's unit, or (n, classes) probabilities; in float32."""
+        """(n,) numbers in the task's unit, or (n, classes) probabilities, or (n, d) imitated numbers; in float32."""
         inputs = Inputs(self.net, faces, np.arange(len(faces)), keep=False)
         return self.objective.read(outputs(self.net.module, inputs, batch, self.objective.width))
 
     def table(self) -> pd.DataFrame:
         """One row: what was trained, how well, what a constant guess would score, at what cost."""
-        about = tasks.get(self.objective.task)
-        row = {"net": self.net.name, "task": about.name, "metric": about.metric, "unit": about.unit}
+        unit = tasks.get(self.objective.task).unit if self.objective.task else ""
+        row = {"net": self.net.name, "task": self.objective.task, "metric": self.metric, "unit": unit}
         row |= {"score": self.score, "constant": self.constant, "best": self.best, "epochs": len(self.history)}
         return pd.DataFrame([row | {"seconds": self.history["seconds"].sum(), "faces": len(self.train)}])

@@ -41,30 +41,35 @@ class Inputs:
         return (self.net.chips if self.bytes else self.net.prepare)(self.faces, self.rows[at]).cpu()
 
 
-def split(faces, task: str, validation, seed: int):
+def split(faces, task: str | None, validation, seed: int, taught=None):
     """Rows to train on, the set that holds the validation faces, and their rows there (None, None without any).
 
     validation: the share of people held out, a face set of its own, or None / 0. Rows without a label of the task are
-    left out. ValueError where a side has no labelled face, or there are too few people for two sides; TypeError for
-    anything else.
+    left out. taught: (n,) the rows to train on where what is learnt is no label. ValueError where a side has no
+    labelled face, or there are too few people for two sides; TypeError for anything else.
     """
     name = getattr(faces, "name", "faces")
-    labelled = present(faces.encode(tasks.get(task).name)) > 0
+    labelled = taught if task is None else present(faces.encode(tasks.get(task).name)) > 0
     if not labelled.any():
         raise ValueError(f"task {task!r}: none of the {len(labelled)} images of {name!r} has this label")
+    taught = labelled if taught is None else taught
     if validation is None or (validation == 0 and isinstance(validation, (int, float))):
-        return np.flatnonzero(labelled), None, None
+        return np.flatnonzero(taught), None, None
     if hasattr(validation, "encode"):
+        if task is None:
+            raise ValueError(
+                f"validation {validation.name!r}: without a task, what its faces should give is not known; give a share"
+            )
         held = np.flatnonzero(present(validation.encode(task)) > 0)
         if len(held) == 0:
             raise ValueError(f"task {task!r}: none of the {len(validation)} validation images has this label")
-        return np.flatnonzero(labelled), validation, held
+        return np.flatnonzero(taught), validation, held
     if isinstance(validation, bool) or not isinstance(validation, (int, float)):
         raise TypeError(f"validation {validation!r}: expected a share of the people, a face set or None")
     if not 0 < validation < 1:
         raise ValueError(f"validation {validation!r}: expected a share of the people, above 0 and below 1")
     side = faces.assign((1 - validation, validation), seed=seed)  # 0 train, 1 validation; by person
-    rows = [np.flatnonzero(labelled & (side == part)) for part in (0, 1)]
+    rows = [np.flatnonzero(mask & (side == part)) for part, mask in enumerate((taught, labelled))]
     for part, found in zip(("train on", "validate on"), rows, strict=True):
         if len(found) == 0:
             raise ValueError(

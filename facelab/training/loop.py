@@ -5,6 +5,7 @@ device, precision and processes). What a task minimises and reports is in `objec
 in `optimizer`, what is fed in `inputs`, what lies on disk in `checkpoint`.
 """
 
+import hashlib
 import math
 import time
 from contextlib import ExitStack
@@ -18,12 +19,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facelab import devices, errors, tasks
+from facelab import cache, devices, errors, tasks
 from facelab.training import checkpoint as disk
 from facelab.training import processes as running
 from facelab.training.fitted import Epoch, Fit
 from facelab.training.inputs import Inputs, outputs, split
-from facelab.training.objective import Objective, present
+from facelab.training.objective import Objective, aims
 from facelab.training.optimizer import OPTIMIZERS, SCHEDULES, factor, make, mode, only
 
 
@@ -46,8 +47,9 @@ class _Plan:
 def fit(
     net,
     faces,
-    task: str,
+    task: str | None,
     *,
+    targets=None,
     validation=0.25,
     epochs: int = 10,
     batch: int = 64,
@@ -71,7 +73,11 @@ def fit(
     The loss goes by the kind of task (`Objective`), with missing labels masked; a regression is trained on
     standardised labels and read in label units. Same seed, machine and number of threads → same numbers.
 
-    net: a `Net`, or anything with prepare(faces, rows), module and name. validation: the share of the people held out,
+    net: a `Net`, or anything with prepare(faces, rows), module and name. targets: what to learn in place of the labels,
+    a row per face, NaN: not this one. With a task: (n,) numbers in its unit, (n, classes) probabilities or (n, labels)
+    shares, as another network's `predict` gives them (distillation); the labels still validate. With task None: (n, d)
+    numbers that the output should be like, by loss "cosine" or "mse"; of mirrored faces the same, or those of a second
+    array in a pair (targets, mirrored). validation: the share of the people held out,
     a face set of its own, or None: then the last epoch's weights stay. batch: faces per step, over all processes; an
     epoch is dealt into equal batches of at most so many. lr: the highest rate; "cosine" falls from it to 0, "onecycle"
     rises to it over the first 30 % of the steps, "constant" stays. weight_decay: on matrices and filters, not on
@@ -99,7 +105,7 @@ def fit(
     if not all(hasattr(net, name) for name in ("prepare", "module", "name")):
         raise TypeError(f"{type(net).__name__} is no Net: give fl.nets.wrap(module, size=…), which says what it is fed")
     for kind, name, known in (
-        ("task", task, tasks.TASKS),
+        *([("task", task, tasks.TASKS)] if task is not None else []),
         ("optimizer", optimizer, OPTIMIZERS),
         ("schedule", schedule, SCHEDULES),
         ("precision", precision, running.PRECISIONS),
@@ -117,12 +123,14 @@ def fit(
             raise ValueError(
                 f"{name} {value!r}: expected a finite number {'above' if name == 'lr' else 'of at least'} 0"
             )
-    rows, held, unseen = split(faces, task, validation, seed)
+    wanted = None if task is not None and targets is None else aims(task, targets, len(faces))
+    taught = None if wanted is None else ~np.isnan(wanted[0]).reshape(len(faces), -1).all(1)
+    rows, held, unseen = split(faces, task, validation, seed, taught)
     if patience and held is None:
         raise ValueError(f"patience {patience} needs validation faces to tell when to stop, but validation is None")
     if len(rows) // math.ceil(len(rows) / batch) < processes:
         raise ValueError(f"batches of at most {batch} of {len(rows)} faces leave some of {processes} processes idle")
-    objective = Objective.of(task, faces.labels.iloc[rows], loss)
+    objective = Objective.of(task, faces.labels.iloc[rows], loss) if task else Objective.like(wanted[0][rows], loss)
     plan = _Plan(
         int(epochs), int(batch), optimizer, float(lr), float(weight_decay), schedule, bool(flip), int(seed),
         precision, int(processes),
@@ -135,11 +143,17 @@ def fit(
         inputs = Inputs(net, faces, rows)
         after = None if held is None else Inputs(net, held, unseen)
         _check_fit(net, objective, inputs, flip)
+        goal = _goal(objective, inputs, wanted)
+        truth = None
+        if held is not None:
+            truth = objective.targets(after.labels) if task else torch.from_numpy(wanted[0][unseen])
         found, about = None, {}
         if checkpoint is not None:
             about = asdict(plan) | asdict(objective) | {"train": train and errors.named("layer", train)}
             about |= {"net": net.fingerprint, "faces": faces.fingerprint, "constant": list(objective.constant)}
             about["validation"] = held.fingerprint if held is not None and held is not faces else validation
+            if wanted is not None:
+                about |= {"targets": cache.digest([hashlib.sha256(part.tobytes()).hexdigest() for part in wanted])}
             about |= {"epochs": epochs if schedule != "constant" else "any"}  # no step there knows how many will follow
             checkpoint = stack.enter_context(running.alone(Path(checkpoint)))
             found = disk.read(checkpoint, about)
@@ -154,6 +168,7 @@ def fit(
                 tensor.share_memory_()
         try:
             loop = partial(_train, plan=plan, net=net, objective=objective, inputs=inputs, after=after, best=best)
+            loop = partial(loop, goal=goal, truth=truth)
             loop = partial(loop, table=history, patience=patience, folder=checkpoint, about=about, found=found)
             wrong = running.launch(fabric, partial(loop, progress=progress))
             if wrong:
@@ -165,13 +180,25 @@ def fit(
     table = pd.DataFrame(history[~history[:, 0].isnan()].numpy(), columns=Epoch._fields).astype({"epoch": int})
     at, constant = len(table) - 1, math.nan
     if held is not None:
-        at, constant = objective.best(list(table.itertuples())), objective.guess(objective.targets(after.labels))
+        at, constant = objective.best(list(table.itertuples())), objective.guess(truth)
     at_best = table.iloc[at]
     unseen = unseen if held is faces else None
     return Fit(net, objective, table, int(at_best.epoch), float(at_best.metric), constant, rows, unseen)
 
 
-def _train(fabric, plan, net, objective, inputs, after, best, table, patience, folder, about, found, progress):
+def _goal(objective: Objective, inputs: Inputs, wanted) -> tuple[Tensor, Tensor]:
+    """What the faces and their mirror images should give, as `Objective.losses` takes it."""
+    if wanted is None:
+        return objective.targets(inputs.labels), objective.targets(tasks.flip_labels(inputs.labels))
+    given = [part[inputs.rows] for part in wanted]
+    if len(given) == 1:
+        given.append(objective.mirrored(given[0]) if objective.task else given[0])
+    return tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in given)
+
+
+def _train(
+    fabric, plan, net, objective, inputs, after, best, goal, truth, table, patience, folder, about, found, progress
+):
     """The loop, in every process. Process 0 fills `best` (weights) and `table` (history). Returns what went wrong."""
     module, rank, world, n = net.module, fabric.global_rank, fabric.world_size, len(inputs)
     if world > 1:  # a module sent to other processes shares its memory with them
@@ -185,9 +212,8 @@ def _train(fabric, plan, net, objective, inputs, after, best, table, patience, f
     if found is not None:
         disk.load(found[0], module, optimizer, best)
         history = [Epoch(*row) for row in found[1]["history"]]
-    target = objective.targets(inputs.labels)
-    mirrored = objective.targets(tasks.flip_labels(inputs.labels))
-    labels = torch.from_numpy(present(target))  # (n,) how many labels each face has
+    target, mirrored = goal
+    labels = torch.from_numpy(objective.counts(target))  # (n,) how many labels each face has
     steps = math.ceil(n / plan.batch)
     bar = tqdm(total=plan.epochs * steps, initial=len(history) * steps, desc=net.name, disable=not progress or rank > 0)
     with bar, running.reproducible(fabric.device):
@@ -226,15 +252,12 @@ def _train(fabric, plan, net, objective, inputs, after, best, table, patience, f
                 if world > 1:  # batch norm: the statistics of process 0
                     for value in module.buffers():
                         value.copy_(fabric.broadcast(value))
-                said, truth = (
-                    outputs(module, after, plan.batch, objective.width, fabric),
-                    objective.targets(after.labels),
-                )
-                val_loss = (objective.losses(said, truth).double().sum() / present(truth).sum()).item()
+                said = outputs(module, after, plan.batch, objective.width, fabric)
+                val_loss = (objective.losses(said, truth).double().sum() / objective.counts(truth).sum()).item()
                 metric = objective.metric(objective.read(said), truth)
                 if not math.isfinite(val_loss):
                     return f"the validation loss is {val_loss} after epoch {epoch}: try a lower lr, it is {plan.lr:g}"
-                bar.set_postfix({tasks.get(objective.task).metric: f"{metric:.3g}"})
+                bar.set_postfix({objective.measure: f"{metric:.3g}"})
             rate = plan.lr * factor(plan.schedule, first, plan.epochs * steps)
             history.append(Epoch(epoch, total / labels.sum().item(), val_loss, metric, rate, seconds))
             if rank == 0:
