@@ -5,11 +5,13 @@ them alike. Ratios from one run carry over to other machines, milliseconds do no
 """
 
 import copy
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from facelab import errors
+from facelab.export import require, write_onnx
 
-RUNTIMES = ("eager", "channels_last", "channels_last_bf16", "compiled")
+RUNTIMES = ("eager", "channels_last", "channels_last_bf16", "compiled", "onnxruntime")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +55,12 @@ def latency(
 
     nets: one network, or several by name. x: an input, the shape of one image, or None, as in `count`; an input is
     repeated or cut to `batch`. runtimes: "eager" (float32), "channels_last" (float32), "channels_last_bf16" (the same
-    under bf16 autocast), "compiled" (torch.compile, float32; it needs a C++ compiler). Each network runs `warmup` times
-    in each runtime, then once per round, in an order drawn anew for every round. The networks are copied, not changed.
+    under bf16 autocast), "compiled" (torch.compile, float32; it needs a C++ compiler), "onnxruntime" (exported to ONNX for
+    this very batch, float32; it needs `pip install "facelab[export]"`). Each network runs `warmup` times in each
+    runtime, then once per round, in an order drawn anew for every round. The networks are copied, not changed.
+
+    ValueError: an unknown runtime, an input the network cannot take, a network torch cannot export. ImportError: a
+    package that "onnxruntime" needs is absent; it names the line that installs it.
 
     >>> latency(nn.Conv2d(3, 8, 3), (3, 8, 8), rounds=3, runtimes=["eager"]).table().columns.tolist()
     ['net', 'runtime', 'ms', 'low', 'high', 'images_per_s', 'batch', 'threads']
@@ -65,6 +72,8 @@ def latency(
     for runtime in runtimes:
         if runtime not in RUNTIMES:
             raise errors.unknown("runtime", runtime, RUNTIMES)
+    if "onnxruntime" in runtimes:
+        require("onnx", "onnxscript", "onnxruntime", what="the runtime 'onnxruntime'")
     nets = dict(nets) if isinstance(nets, Mapping) else {name_of(nets): nets}
     jobs, runs = {}, []
     rng = np.random.default_rng(0)
@@ -73,7 +82,7 @@ def latency(
             given = example(net, x, batch).cpu()
             run(copy.deepcopy(net).cpu(), given, name)
             for runtime in runtimes:
-                jobs[name, runtime] = _job(net, given, runtime)
+                jobs[name, runtime] = _job(net, given, runtime, threads)
         for job in jobs.values():
             for _ in range(warmup):
                 job()
@@ -90,9 +99,11 @@ def latency(
     return Latency(order, batch, threads)
 
 
-def _job(net: nn.Module, x: Tensor, runtime: str):
+def _job(net: nn.Module, x: Tensor, runtime: str, threads: int):
     with torch.inference_mode(False):  # a copy made in inference mode could not be compiled
         net = copy.deepcopy(net).cpu().eval()
+        if runtime == "onnxruntime":
+            return _exported(net, x.clone(), threads)
     if runtime.startswith("channels_last"):
         net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     if runtime == "compiled":
@@ -108,6 +119,18 @@ def _job(net: nn.Module, x: Tensor, runtime: str):
 
         return job
     return lambda: net(x)
+
+
+def _exported(net: nn.Module, x: Tensor, threads: int):
+    import onnxruntime  # optional, as the file's other imports are not
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_onnx(net, x, Path(folder, "net.onnx"), name=name_of(net), any_batch=False)
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    given = {session.get_inputs()[0].name: x.numpy()}
+    return lambda: session.run(None, given)
 
 
 @contextmanager

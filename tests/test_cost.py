@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import facelab as fl
+from facelab import latency as timed
 from facelab.cost import compare, count, latency
 from facelab.nets.torchvision_nets import models
 
@@ -164,3 +165,49 @@ def test_timing_refuses_what_does_not_fit():
 def test_a_compiled_network_is_timed():
     found = latency(big_and_small()[1], (3, 16, 16), runtimes=["eager", "compiled"], rounds=3)
     assert list(found.table()["runtime"]) == ["eager", "compiled"]
+
+
+@pytest.fixture
+def onnxruntime():
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package)
+    return pytest.importorskip("onnxruntime")
+
+
+def test_an_exported_network_is_timed_beside_the_others(onnxruntime):
+    big, small = big_and_small()
+    big.train()
+    table = compare(big, small, (3, 32, 32), batch=2, rounds=5, runtimes=["eager", "onnxruntime"]).table()
+    row = table.set_index("what").loc["onnxruntime"]
+    assert 0 < row["ratio"] < 0.7 and row["against_eager"] > 0
+    assert big.training and big[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_the_exported_network_computes_the_same(onnxruntime, batch):
+    net = fl.nets.wrap(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4), nn.Flatten(), nn.Linear(4 * 36, 2)), size=8
+    )
+    x = torch.randn(batch, 3, 8, 8)
+    [found] = timed._job(net, x, "onnxruntime", 1)()
+    np.testing.assert_allclose(found, net(x).numpy(), atol=1e-5)
+
+
+def test_a_runtime_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name.startswith("onnx") else name)
+    with pytest.raises(ImportError, match="'onnxruntime' needs onnx and onnxscript and onnxruntime: pip install onnx"):
+        latency(big_and_small()[1], (3, 8, 8), runtimes=["onnxruntime"])
+
+
+def test_what_cannot_be_exported_is_named(onnxruntime):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x):
+            return self.conv(x) if x.sum() > 0 else self.conv(-x)
+
+    with pytest.raises(ValueError, match="torch cannot export 'Odd'"):
+        latency(Odd(), (3, 8, 8), runtimes=["onnxruntime"], rounds=1)

@@ -1,9 +1,7 @@
 """Saving networks without pickle: the tensors and the list of calls in one safetensors file, or ONNX."""
 
-import importlib.util
 import json
 import os
-import warnings
 from pathlib import Path
 
 import torch
@@ -11,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from facelab import devices
+from facelab.export import write_onnx
 from facelab.filters import bare, taps, trace
 from facelab.nets.net import Net, wrap
 
@@ -130,31 +129,10 @@ def load(file: str | Path, *, device: str | torch.device = "auto") -> Net:
     return wrap(module, **about).to(devices.device(device)).eval()
 
 
-@torch.no_grad()
 def to_onnx(net: Net, file: str | Path) -> Path:
     """Write `net.module` in evaluation mode as ONNX: input "x" (n, c, size, size), normalised; any number of images.
 
     ImportError where `onnx` or `onnxscript`, which torch's exporter needs, is not installed; ValueError for a network
     that torch cannot export.
     """
-    if absent := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
-        raise ImportError(f"ONNX export needs {' and '.join(absent)}: pip install {' '.join(absent)}")
-    file, x = Path(file).expanduser(), trace.probe(net)
-    with taps.evaluating(net), warnings.catch_warnings():
-        # torch's exporter warns of its own parts
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            torch.onnx.export(
-                net.module,
-                (x,),
-                str(file),
-                input_names=["x"],
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        except torch.onnx.OnnxExporterError as error:
-            raise ValueError(f"torch cannot export {net.name!r} ({str(error).partition(chr(10))[0]})") from error
-    return file
+    return write_onnx(net.module, trace.probe(net), Path(file).expanduser(), name=net.name)
