@@ -55,8 +55,8 @@ def latency(
 
     nets: one network, or several by name. x: an input, the shape of one image, or None, as in `count`; an input is
     repeated or cut to `batch`. runtimes: "eager" (float32), "channels_last" (float32), "channels_last_bf16" (the same
-    under bf16 autocast), "compiled" (torch.compile, float32; it needs a C++ compiler), "onnxruntime" (exported to ONNX for
-    this very batch, float32; it needs `pip install "facelab[export]"`). Each network runs `warmup` times in each
+    under bf16 autocast), "compiled" (torch.compile, float32; it needs a C++ compiler), "onnxruntime" (exported to ONNX
+    for this very batch, float32; it needs `pip install "facelab[export]"`). Each network runs `warmup` times in each
     runtime, then once per round, in an order drawn anew for every round. The networks are copied, not changed.
 
     ValueError: an unknown runtime, an input the network cannot take, a network torch cannot export. ImportError: a
