@@ -128,6 +128,28 @@ class FaceSet:
             landmarks=landmarks,
         )
 
+    @classmethod
+    def join(cls, sets, name: str) -> "FaceSet":
+        """Several sets, one after another; a label that a set does not have is missing there. Identities of different
+        sets are different people (the set's position is put before them). ValueError for images of different sizes.
+        """
+        sets = list(sets)
+        if len({s.images.shape[2:] for s in sets}) != 1:
+            sizes = ", ".join(f"{s.name!r} {s.images.shape[2]} × {s.images.shape[3]}" for s in sets)
+            raise ValueError(f"face sets to join must have images of one size, not {sizes or 'none at all'}")
+        labels = []
+        for i, part in enumerate(sets):
+            table = part.labels.copy()
+            if "identity" in table:
+                table["identity"] = [f"{i}/{who}" if isinstance(who, str) else who for who in table["identity"]]
+            labels.append(table)
+        return cls(
+            name,
+            np.concatenate([s.images for s in sets]),
+            pd.concat(labels, ignore_index=True),
+            np.concatenate([s.landmarks for s in sets]),
+        )
+
     def save(self, folder: Path) -> None:
         """Write images.npy, landmarks.npy and labels.csv into an existing folder."""
         np.save(folder / "images.npy", self.images, allow_pickle=False)

@@ -3,7 +3,8 @@
 from facelab.nets.embed import embed
 from facelab.nets.fetch import FetchError, fetch
 from facelab.nets.load import load
+from facelab.nets.locate import locate
 from facelab.nets.net import Net, wrap
 from facelab.nets.sources import SOURCES, Source, table
 
-__all__ = ["SOURCES", "FetchError", "Net", "Source", "embed", "fetch", "load", "table", "wrap"]
+__all__ = ["SOURCES", "FetchError", "Net", "Source", "embed", "fetch", "load", "locate", "table", "wrap"]

@@ -4,6 +4,7 @@ O. M. Parkhi, A. Vedaldi, A. Zisserman, "Deep face recognition", BMVC 2015, Tabl
 and of low-cost transfer.
 """
 
+import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from facelab import errors
 from facelab.nets import caffe_file, keras_file, matconvnet_file, torch_file
@@ -33,24 +35,35 @@ _KINDS = {".pth": "torch", ".pt": "torch", ".tar": "torch", ".mat": "mat", ".caf
 class VGGFace(nn.Module):
     """(n, 3, 224, 224) RGB less its mean → (n, 2622) logits: 13 convolutions, 4,224 filters, three linear layers.
 
-    The embedding is what the second linear layer gives after its ReLU, (n, 4096).
+    The embedding is what the second linear layer gives after its ReLU, (n, 4096). side: of the last map, 1/32 of the
+    image's. norm: a batch normalisation after every convolution, for training from scratch; `fold` takes them out.
 
     >>> VGGFace(widths=(2, 2, 2, 2, 2), hidden=4, people=3)(torch.zeros(1, 3, 224, 224)).shape
     torch.Size([1, 3])
     """
 
-    def __init__(self, widths: Sequence[int] = WIDTHS, hidden: int = HIDDEN, people: int = 2622):
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        hidden: int = HIDDEN,
+        people: int = 2622,
+        *,
+        side: int = 7,
+        norm: bool = False,
+    ):
         super().__init__()
         channels, names = 3, iter(CONVS)
         for i, (width, times) in enumerate(zip(widths, _TIMES, strict=True)):
             for _ in range(times):
                 name = next(names)
                 self.add_module(name, nn.Conv2d(channels, width, 3, padding=1))
+                if norm:
+                    self.add_module(name.replace("conv", "norm"), nn.BatchNorm2d(width))
                 self.add_module(name.replace("conv", "relu"), nn.ReLU())
                 channels = width
             self.add_module(f"pool{i + 1}", nn.MaxPool2d(2))
         self.flatten = nn.Flatten()
-        self.fc6, self.relu6 = nn.Linear(channels * 7 * 7, hidden), nn.ReLU()
+        self.fc6, self.relu6 = nn.Linear(channels * side**2, hidden), nn.ReLU()
         self.fc7, self.relu7 = nn.Linear(hidden, hidden), nn.ReLU()
         self.fc8 = nn.Linear(hidden, people)
 
@@ -58,6 +71,23 @@ class VGGFace(nn.Module):
         for layer in self.children():
             x = layer(x)
         return x
+
+
+def fold(module: VGGFace) -> VGGFace:
+    """The same function, in evaluation mode, by a plain chain: each batch normalisation becomes part of its
+    convolution, w′ = w γ / σ, b′ = (b − μ) γ / σ + β.
+
+    >>> x, trained = torch.rand(2, 3, 32, 32), VGGFace((2, 2, 2, 2, 2), 4, 3, side=1, norm=True).eval()
+    >>> torch.allclose(fold(trained)(x), trained(x), atol=1e-5), hasattr(fold(trained), "norm1_1")
+    (True, False)
+    """
+    module = copy.deepcopy(module).eval()
+    for name in CONVS:
+        norm = name.replace("conv", "norm")
+        if hasattr(module, norm):
+            setattr(module, name, fuse_conv_bn_eval(getattr(module, name), getattr(module, norm)))
+            delattr(module, norm)
+    return module
 
 
 def read(file: str | Path) -> VGGFace:

@@ -1,5 +1,6 @@
 """The command `facelab`."""
 
+import json
 import logging
 import sys
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from facelab import __version__
+from facelab import __version__, cache
 
 # Everything heavy is imported inside the commands, so that `facelab --help` answers at once.
 
@@ -114,6 +115,43 @@ def _pairs(settings: tuple[str, ...], example: str) -> dict[str, str]:
             raise ValueError(f"--set {setting!r}: expected KEY=VALUE, e.g. {example}")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+@main.command()
+@click.argument("network", type=click.Choice(["vgg-narrow"]))
+@click.option("--people", default=4000, show_default=True, help="Rendered people to learn from.")
+@click.option("--photos", multiple=True, type=click.Path(path_type=Path), help="A folder of photographs to add.")
+@click.option("--lfw", type=click.Path(path_type=Path), help="LFW's folder, for its official pairs; not trained on.")
+@click.option("--epochs", default=14, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="Of the people and the weights.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: the one facelab loads]")
+def train(
+    network: str, people: int, photos: tuple[Path, ...], lfw: Path | None, epochs: int, seed: int, out: Path | None
+) -> None:
+    """Train the network that comes with facelab and measure it on people it has not seen."""
+    with _plainly():
+        from facelab.nets import narrow
+
+        if seed == 0:
+            raise ValueError("seed 0: those rendered people are the ones it is measured on; expected 1 or more")
+        crowd = narrow.training_faces(people, photos, seed)
+        folder = cache.folder() / "training" / f"{network}-{cache.digest([crowd.fingerprint, epochs, seed])}"
+        net, learned = narrow.train(crowd, epochs=epochs, seed=seed, checkpoint=folder)
+        given = " ".join(f"--photos {folder.name}" for folder in photos) + (" --lfw lfw" if lfw else "")
+        about = {
+            "command": f"facelab train {network} --people {people} --epochs {epochs} --seed {seed} {given}".strip(),
+            "data": {
+                "rendered faces": int(crowd.labels["domain"].notna().sum()),
+                "photographs": int(crowd.labels["domain"].isna().sum()),
+                "folders": [folder.name for folder in photos],
+            },
+            "seed": seed,
+            "teacher": narrow.TEACHER,
+            "learned": learned,
+            "measured": narrow.examine(net, lfw),
+        }
+        click.echo(json.dumps(about, indent=1))
+        click.echo(narrow.write(net, about, out or narrow.FILE))
 
 
 @main.command()

@@ -1,0 +1,61 @@
+"""Faces from a folder of image files."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageOps
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from facelab.faces.faceset import FaceSet
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def from_folder(folder: str | Path, *, size: int = 128, files=None, progress: bool = True) -> FaceSet:
+    """Every image below a folder, made square by black bars and resized to `size`; labels: `file`, relative to it.
+
+    Each image should show one face, near its middle. Landmarks are unknown (NaN): `fl.nets.locate` finds them. files:
+    these alone, relative to the folder, in this order. Rotation tags are obeyed; grey and 16-bit pictures become RGB.
+    ValueError where there is no image, or one cannot be read (its name is given); FileNotFoundError without the folder.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (40, 30), 200).save(Path(folder) / "one.png")
+    ...     from_folder(folder, size=32, progress=False).labels["file"].tolist()
+    ['one.png']
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if files is None:
+        found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS)
+        files = [f.relative_to(folder).as_posix() for f in found]
+    files = [str(f) for f in files]
+    if not files:
+        raise ValueError(f"{folder} has no image ({', '.join(ENDINGS)})")
+    images = np.empty((len(files), 3, size, size), np.uint8)
+    for i, name in enumerate(tqdm(files, desc=folder.name, unit="image", disable=not progress)):
+        images[i] = _read(folder / name, size)
+    landmarks = np.full((len(files), 5, 2), np.nan, np.float32)
+    return FaceSet(folder.name, images, pd.DataFrame({"file": files}), landmarks)
+
+
+def _read(file: Path, size: int) -> np.ndarray:
+    """(3, size, size) uint8."""
+    try:
+        with Image.open(file) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits
+                image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
+            pixels = np.array(image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} cannot be read as an image ({error})") from error
+    h, w = pixels.shape[:2]
+    top, left = (max(h, w) - h) // 2, (max(h, w) - w) // 2
+    square = np.pad(pixels, ((top, max(h, w) - h - top), (left, max(h, w) - w - left), (0, 0)))
+    x = torch.from_numpy(square).permute(2, 0, 1)[None].float()
+    x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return x[0].round().clamp(0, 255).to(torch.uint8).numpy()

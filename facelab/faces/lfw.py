@@ -1,0 +1,43 @@
+"""LFW's official verification pairs (G. Huang et al., "Labeled faces in the wild", 2007; view 2, ten folds)."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from facelab.faces.faceset import FaceSet
+from facelab.faces.folder import from_folder
+
+IMAGES = ("lfw-deepfunneled", "lfw")
+
+
+def pairs(root: str | Path, *, size: int = 250, progress: bool = True) -> tuple[FaceSet, pd.DataFrame]:
+    """The pictures that the pairs need, with identity, and the pairs: first, second (rows), same, fold.
+
+    root: the folder with pairs.txt and the pictures in lfw-deepfunneled/ or lfw/. Landmarks are unknown.
+    FileNotFoundError where either is missing; ValueError for a pairs.txt of another form.
+    """
+    root = Path(root).expanduser()
+    listed = root / "pairs.txt"
+    if not listed.is_file():
+        raise FileNotFoundError(f"there is no {listed}: expected LFW's folder with pairs.txt")
+    if not (folder := next((root / name for name in IMAGES if (root / name).is_dir()), None)):
+        raise FileNotFoundError(f"{root} has neither of the folders {', '.join(IMAGES)}")
+    lines = [line.split() for line in listed.read_text().splitlines() if line.strip()]
+    folds, each = (int(lines[0][0]), int(lines[0][1])) if len(lines[0]) == 2 else (1, len(lines) // 2)
+    rows = {}
+
+    def row(person: str, number: str) -> int:
+        return rows.setdefault(f"{person}/{person}_{int(number):04d}.jpg", len(rows))
+
+    table = []
+    for i, line in enumerate(lines[1:]):
+        if len(line) not in (3, 4):
+            raise ValueError(f"{listed}, line {i + 2}: {' '.join(line)!r} is no pair of LFW")
+        same = len(line) == 3
+        first, second = (line[0], line[1]), (line[0] if same else line[2], line[-1])
+        table.append({"first": row(*first), "second": row(*second), "same": same, "fold": i // (2 * each)})
+    if len(table) != 2 * folds * each:
+        raise ValueError(f"{listed} says {folds} folds of {each} pairs of either kind, but has {len(table)} pairs")
+    faces = from_folder(folder, size=size, files=rows, progress=progress)
+    labels = faces.labels.assign(identity=[name.split("/")[0] for name in rows])
+    return FaceSet("lfw", faces.images, labels, faces.landmarks), pd.DataFrame(table)
