@@ -10,7 +10,6 @@ network is then fine-tuned.
 Where layers can only be cut together (`plan` shows them), the union of what each keeps is kept.
 """
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,14 +19,14 @@ from torch import nn
 from facelab import errors
 from facelab.filters import taps, trace
 from facelab.filters.ablate import ablated
+from facelab.filters.budget import Budget, budget
 from facelab.filters.controls import keep_l1, keep_random
-from facelab.filters.coupling import unfold
+from facelab.filters.heads import with_head
 from facelab.filters.planning import Plan, check_net, follow, lists, plan, work_out
 from facelab.filters.saved import load, save, to_onnx
 from facelab.nets.net import Net
 
-__all__ = ["Plan", "cut", "keep_l1", "keep_random", "load", "plan", "save", "to_onnx"]
-HEADS = ("keep", "pool")
+__all__ = ["Budget", "Plan", "budget", "cut", "keep_l1", "keep_random", "load", "plan", "save", "to_onnx"]
 
 
 def cut(
@@ -75,7 +74,7 @@ def cut(
     check_net(net)
     asked = lists(net, keep)
     scale = _scales(net, asked, scale)
-    small, whole = _with_head(net, top, head, outputs, seed)
+    small, whole = with_head(net, top, head, outputs, seed)
     asked = {name: index for name, index in asked.items() if name in small.convs}
     if not asked:
         raise ValueError(f"nothing to cut: every layer that keep names comes after top={top!r}")
@@ -88,41 +87,6 @@ def cut(
             _scale(layer, small.convs[layer], coupling.affine(layer), scale[layer], found.kept[layer])
     small.name = f"{net.name}-cut"
     return small
-
-
-def _with_head(net: Net, top, head: str, outputs: int | None, seed: int) -> tuple[Net, Net]:
-    """A copy of the network with the head that is asked for, and another one that stays whole."""
-    if head not in HEADS:
-        raise errors.unknown("head", head, HEADS)
-    if outputs is not None:
-        errors.whole("outputs", outputs, 1)
-    if top is not None and top not in net.convs:
-        raise errors.unknown("top layer", top, net.convs)
-    small = copy.deepcopy(net).eval()
-    if head == "pool":
-        if outputs is None:
-            raise ValueError("head='pool' puts a new linear layer: say how many outputs it has, e.g. outputs=1")
-        if top is None:
-            top = _last(small)
-        unfold(small.module)  # the calls on record have the number of zeros in them, a layer can change
-        module, name = trace.end_after(small, top, outputs, seed)
-        small.module, small.embedding, small.decode = module, f"{name}:input", None
-    elif top is not None:
-        raise ValueError(f"top={top!r} removes the layers behind it: give head='pool' and outputs as well")
-    elif outputs is not None:
-        trace.replace_last(small, outputs, seed)
-        small.decode = None
-    else:
-        return small, net
-    return small, copy.deepcopy(small)
-
-
-def _last(net: Net) -> str:
-    """The last convolution to run whose maps are not the network's output."""
-    coupling = follow(copy.deepcopy(net))
-    order = [name for name in trace.order(net) if name in coupling.convs]
-    inner = [name for name in order if not coupling.is_output(coupling.all[name])]
-    return (inner or order)[-1]
 
 
 @torch.no_grad()
