@@ -9,7 +9,9 @@ direction" of low-cost §5: "find which filters represent identity and remove th
 filters removed and the rest fine-tuned (`sparse.cut`, then `fl.fit`), and, as what a linear method can reach at best,
 directions of the features that the expression head does not read projected out (`erase`). What is left of identity is
 `matched_auc`: the chance that two pictures of one person are nearer than two of different people who show the same two
-expressions. 0.5 is chance.
+expressions. 0.5 is chance. Distances in a code full of expression may hide a person who is there all the same, so
+`fitted` is the same for somebody who has learned, on other people, in which directions of this very code people differ
+(`discriminant`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,34 +20,24 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy.spatial.distance import cdist
 from torch import nn
 
 from facelab import tasks
 from facelab.errors import unknown, whole
 from facelab.filters.ablate import ablated
+from facelab.filters.matched import discriminant, matched_auc
 from facelab.filters.probes import DEAD
 
 TASK = "expression"
 
 
 @dataclass(frozen=True, eq=False)
-class Left:
-    """What is left of identity: auc and its 95 % interval over people; same, different: pairs compared."""
-
-    auc: float
-    low: float
-    high: float
-    same: int
-    different: int
-
-
-@dataclass(frozen=True, eq=False)
 class Frontier:
     """Identity against expression, step by step.
 
-    rows: route, removed (filters or directions), of (all there are), auc, low, high (of `matched_auc`), accuracy (of
-    expression, on the same faces), kept_pct (100 · accuracy / that of the whole network).
+    rows: route, removed (filters or directions), of (all there are), auc, low, high (of `matched_auc`), fitted (the AUC
+    after `discriminant`, learned on other faces; NaN where none were given), accuracy (of expression, on the same
+    faces), kept_pct (100 · accuracy / that of the whole network).
     """
 
     rows: pd.DataFrame
@@ -118,11 +110,14 @@ def ranking(scores: pd.DataFrame, *, seed: int | None = None) -> list[tuple[str,
     return list(zip(rows["layer"], rows["filter"].astype(int).tolist(), strict=True))
 
 
-def silence(net, faces, order, *, steps: int = 8, most: float = 0.95, task: str = TASK, route: str) -> Frontier:
+def silence(
+    net, faces, order, *, known=None, steps: int = 8, most: float = 0.95, task: str = TASK, route: str
+) -> Frontier:
     """Silence the filters of `order` step by step (their maps are 0), the head kept as it is.
 
     net: a `Net` whose last linear layer gives the classes of `task`. faces: people who had no part in the ranking.
-    most: the share of all of `order` that is silenced at the last of `steps` steps; no layer is silenced whole.
+    known: other people, to learn `fitted` on. most: the share of all of `order` that is silenced at the last of `steps`
+    steps; no layer is silenced whole.
     ValueError: nothing to silence, `most` out of range, and as `ablated` and `matched_auc`.
     """
     order = list(order)
@@ -131,12 +126,14 @@ def silence(net, faces, order, *, steps: int = 8, most: float = 0.95, task: str 
         raise ValueError(
             f"{len(order)} filters to silence, most={most!r}: expected some, and a share above 0, at most 1"
         )
-    codes, known = _codes(task, faces.labels)
+    codes, there = _codes(task, faces.labels)
     people = np.asarray(faces.identities)
     rows = []
     for count in np.unique(np.linspace(0, most * len(order), steps + 1).round().astype(int)):
-        x, said = features(net, faces, removed(net, order[:count]))
-        rows.append(_row(route, count, len(order), x[known], people[known], codes[known], said[known]))
+        gone = removed(net, order[:count])
+        x, said = features(net, faces, gone)
+        learned = None if known is None else discriminant(features(net, known, gone)[0], known.identities)
+        rows.append(_row(route, count, len(order), x[there], people[there], codes[there], said[there], learned))
     return _frontier(rows)
 
 
@@ -178,11 +175,13 @@ def features(net, faces, silenced: Mapping | None = None, *, batch: int = 64) ->
     return tuple(torch.cat(parts).flatten(1).double().cpu().numpy() for parts in (seen, said))
 
 
-def measured(net, faces, route: str, *, task: str = TASK, gone: int = 0, of: int = 0) -> Frontier:
+def measured(net, faces, route: str, *, known=None, task: str = TASK, gone: int = 0, of: int = 0) -> Frontier:
     """One step: the network as it is, for instance cut and fine-tuned. kept_pct is against itself: see `against`."""
-    codes, known = _codes(task, faces.labels)
+    codes, there = _codes(task, faces.labels)
     x, said = features(net, faces)
-    return _frontier([_row(route, gone, of, x[known], np.asarray(faces.identities)[known], codes[known], said[known])])
+    learned = None if known is None else discriminant(features(net, known)[0], known.identities)
+    people = np.asarray(faces.identities)[there]
+    return _frontier([_row(route, gone, of, x[there], people, codes[there], said[there], learned)])
 
 
 def against(frontier: Frontier, accuracy: float) -> Frontier:
@@ -205,12 +204,12 @@ def erase(
     then is in the answers themselves. ValueError: ranks out of range.
     """
     codes, there = _codes(task, known.labels)
-    x, _ = features(net, known)
+    seen, _ = features(net, known)
     weight = [layer for layer in net.module.modules() if isinstance(layer, nn.Linear)][-1].weight
     weight = weight.detach().double().cpu().numpy()
     _, values, rows = np.linalg.svd(weight - weight.mean(0), full_matrices=True)
     null = rows[int((values > 1e-9 * values.max()).sum()) :].T  # (d, d − rank)
-    rest = (x[there] - _means(x[there], codes[there])) @ null
+    rest = (seen[there] - _means(seen[there], codes[there])) @ null
     person = np.unique(np.asarray(known.identities)[there], return_inverse=True)[1]
     own = _means(rest, person)
     values, vectors = np.linalg.eigh(own.T @ own / len(own))
@@ -225,70 +224,9 @@ def erase(
     for r in ranks:
         v = basis[:, :r]
         cleaned = x - (x @ v) @ v.T
-        steps.append(_row(route, r, basis.shape[1], cleaned[there], people, codes[there], said[there]))
+        learned = discriminant(seen - (seen @ v) @ v.T, known.identities)
+        steps.append(_row(route, r, basis.shape[1], cleaned[there], people, codes[there], said[there], learned))
     return _frontier(steps)
-
-
-def matched_auc(codes, identities, shown, *, bootstraps: int = 200, most: int = 200_000, seed: int = 0) -> Left:
-    """Verification in which what is shown cannot help.
-
-        Σ_s w_s P(d_same < d_different | s) / Σ_s w_s
-
-    over the unordered pairs s = {a, b} of classes shown: a pair of pictures of one person is compared only with pairs
-    of two people that show the same two classes. w_s: the number of one-person pairs. d: Euclidean between codes
-    (n, d). At most `most` pairs of two people are drawn. The interval draws people again.
-
-    `nets.verify(within=…)` would not do: it matches the pairs of two people only, and a code of pure expression would
-    then come out far below 0.5.
-
-    ValueError: no class with a pair of one person and one of two.
-
-    >>> rng = np.random.default_rng(0)
-    >>> who, shown = np.repeat(np.arange(40), 4), rng.integers(0, 2, 160)
-    >>> abs(matched_auc(shown[:, None] + 0.1 * rng.normal(size=(160, 1)), who, shown).auc - 0.5) < 0.05
-    True
-    >>> matched_auc(who[:, None], who, shown).auc
-    1.0
-    """
-    x, ids = np.asarray(codes, np.float64), np.unique(identities, return_inverse=True)[1]
-    kinds, shown = np.unique(shown, return_inverse=True)
-    first, second = np.triu_indices(len(ids), k=1)
-    same = ids[first] == ids[second]
-    stratum = np.minimum(shown[first], shown[second]) * len(kinds) + np.maximum(shown[first], shown[second])
-    rng = np.random.default_rng(seed)
-    other = np.flatnonzero(~same & np.isin(stratum, np.unique(stratum[same])))
-    if len(other) > most:
-        other = np.sort(rng.choice(other, most, replace=False))
-    pairs = np.concatenate([np.flatnonzero(same), other])
-    pairs = pairs[np.isin(stratum[pairs], np.intersect1d(stratum[same], stratum[other]))]
-    if len(pairs) == 0:
-        raise ValueError(
-            f"{same.sum()} pairs of one person and {len(other)} of two, none of both sorts with the same classes shown"
-        )
-    first, second, same, stratum = first[pairs], second[pairs], same[pairs], stratum[pairs]
-    distance = cdist(x, x)[first, second]
-    order = np.lexsort((distance, stratum))
-    first, second, same = ids[first[order]], ids[second[order]], same[order]
-    stratum, distance = np.unique(stratum[order], return_inverse=True)[1], distance[order]
-    start = np.flatnonzero(np.r_[True, (np.diff(distance) > 0) | (np.diff(stratum) > 0)])  # runs of equal distance
-    of = stratum[start]
-    value = _stratified(same, np.ones(len(same)), start, of)
-    values, people = [], ids.max() + 1
-    for _ in range(bootstraps):
-        times = np.bincount(rng.integers(0, people, people), minlength=people).astype(float)
-        values.append(_stratified(same, np.where(same, times[first], times[first] * times[second]), start, of))
-    low, high = np.nanquantile(values, (0.025, 0.975)) if values else (value, value)
-    return Left(value, float(min(low, value)), float(max(high, value)), int(same.sum()), int((~same).sum()))
-
-
-def _stratified(same, weight, start, of) -> float:
-    near = np.add.reduceat(np.where(same, weight, 0), start)
-    far = np.add.reduceat(np.where(same, 0, weight), start)
-    total_near, total_far = np.bincount(of, near), np.bincount(of, far)
-    before = np.cumsum(near) - np.r_[0, np.cumsum(total_near)][of] - near / 2  # in the run's own stratum
-    won = np.bincount(of, before * far)
-    there = (total_near > 0) & (total_far > 0)
-    return float((won[there] / total_far[there]).sum() / total_near[there].sum()) if there.any() else np.nan
 
 
 def _codes(task: str, labels) -> tuple[np.ndarray, np.ndarray]:
@@ -307,10 +245,11 @@ def _means(x: np.ndarray, group: np.ndarray) -> np.ndarray:
     return (sums / np.maximum(np.bincount(group), 1)[:, None])[group]
 
 
-def _row(route, count, of, x, people, codes, said) -> dict:
+def _row(route, count, of, x, people, codes, said, learned=None) -> dict:
     found = matched_auc(x, people, codes)
+    fitted = np.nan if learned is None else matched_auc(x @ learned, people, codes, bootstraps=0).auc
     row = {"route": route, "removed": int(count), "of": int(of), "auc": found.auc, "low": found.low}
-    return row | {"high": found.high, "accuracy": float((said.argmax(1) == codes).mean())}
+    return row | {"high": found.high, "fitted": fitted, "accuracy": float((said.argmax(1) == codes).mean())}
 
 
 def _frontier(rows: list[dict]) -> Frontier:

@@ -1,0 +1,43 @@
+"""The explorer of the task matrix: choose a network and a task, see what is read and how well."""
+
+from facelab.workbench import relation_plots, style
+from facelab.workbench.live import Explorer, choice, slider
+
+
+class RelationExplorer(Explorer):
+    """A primary and a satellite: the numbers of all tasks read from that network, and faces with what was read.
+
+    relations: a `Relations`. faces: the set its responses were measured on.
+    """
+
+    DRAWS = 20
+
+    def __init__(self, relations, faces):
+        self.relations, self.faces, self._table = relations, faces, relations.table()
+        shown = relation_plots.names_of(self._table[self._table["kind"] == "read"])
+        controls = {
+            "primary": choice("network trained for", relations.primaries),
+            "satellite": choice("task to read", shown),
+            "draw": slider("faces", 1, self.DRAWS, 1),
+        }
+        super().__init__(controls, (11.0, 4.2))
+
+    def draw(self, figure, primary, satellite, draw):
+        bars = figure.add_axes((0.09, 0.2, 0.29, 0.66))
+        relation_plots.reading_bars(self._table, primary, ax=bars)
+        reading = self.relations.readings[primary, satellite]
+        faces = figure.add_axes((0.41, 0.1, 0.58, 0.78))
+        relation_plots.strip(self.faces, reading, show=10, columns=5, seed=draw - 1, ax=faces)
+        where = "its own head" if reading.layer == "head" else f"layer {reading.layer}"
+        faces.set_title(
+            f"{style.words(satellite)} from {where} (red, ✗: wrong, the true label below)",
+            fontsize=9, loc="left", color=style.INK,
+        )  # fmt: skip
+        rows = self._table[(self._table["primary"] == primary) & (self._table["satellite"] == satellite)]
+        row = rows[rows["kind"] == ("own" if reading.layer == "head" else "read")].iloc[0]
+        numbers = style.interval(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], 1)
+        return (
+            f"{style.words(satellite)} read from the network trained for {style.words(primary)}: {numbers} % right, "
+            f"balanced {style.number(100 * row['balanced_accuracy'], 1)} %, commonest answer "
+            f"{style.number(100 * row['majority'], 1)} %"
+        )
