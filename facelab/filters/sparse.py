@@ -23,10 +23,24 @@ from facelab.filters.budget import Budget, budget
 from facelab.filters.controls import keep_l1, keep_random
 from facelab.filters.heads import with_head
 from facelab.filters.planning import Plan, check_net, follow, lists, plan, work_out
+from facelab.filters.refit import Refit, refit
 from facelab.filters.saved import load, save, to_onnx
 from facelab.nets.net import Net
 
-__all__ = ["Budget", "Plan", "budget", "cut", "keep_l1", "keep_random", "load", "plan", "save", "to_onnx"]
+__all__ = [
+    "Budget",
+    "Plan",
+    "Refit",
+    "budget",
+    "cut",
+    "keep_l1",
+    "keep_random",
+    "load",
+    "plan",
+    "refit",
+    "save",
+    "to_onnx",
+]
 
 
 def cut(
