@@ -1,6 +1,9 @@
 """Figures of task relationships: the two matrices, every task from every layer, answers beside faces, and what an
 identity-agnostic network gives up. Each takes data and `ax`, and returns `ax`."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -106,7 +109,7 @@ def frontier(table: pd.DataFrame, *, auc: float = 0.55, kept: float = 95.0, ax: 
         tint, marker = (style.NONE, "x") if str(route).startswith("random") else next(colours)
         x, y = own["kept_pct"], own["auc"]
         ax.vlines(x, own["low"], own["high"], color=tint, lw=0.8, alpha=0.6)
-        ax.plot(x, y, color=tint, marker=marker, ms=5, lw=1.5, label=str(route))
+        ax.plot(x, y, color=tint, marker=marker, ms=5, lw=1.5, label=style.words(str(route)))
         ax.plot(x.iloc[:1], y.iloc[:1], marker=marker, ms=10, mfc="none", mec=tint, mew=1.4)
     ax.set(xlim=(low, high), ylim=(min(0.47, float(table["low"].min()) - 0.01), top))
     ax.set_xlabel("expression accuracy kept (% of the whole network's)")
@@ -197,3 +200,17 @@ def reading_bars(table: pd.DataFrame, primary: str, *, ax: Axes | None = None) -
 def names_of(table: pd.DataFrame) -> list[str]:
     """The tasks of a table of relations that have a label to show."""
     return [name for name in dict.fromkeys(table["satellite"]) if tasks.get(name).kind != "identity"]
+
+
+def reference_rows(file: str | Path) -> pd.DataFrame:
+    """The accuracy matrix that a committed run recorded as 04.matrix.PRIMARY.SATELLITE, shares; empty where the file
+    does not exist or holds none.
+
+    >>> reference_rows("nowhere.json").empty
+    True
+    """
+    file = Path(file)
+    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    parts = {tuple(key.split(".")[2:]): entry for key, entry in results.items() if key.startswith("04.matrix.")}
+    found = pd.Series({key: entry["value"] for key, entry in parts.items() if len(key) == 2}, dtype=float)
+    return found.unstack(sort=False) if len(found) else pd.DataFrame()

@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pandas as pd
@@ -98,6 +99,16 @@ def test_strip_says_what_is_wrong(related, faces):
         draw.strip(faces, related.readings["identity", "identity"])
     with pytest.raises(ValueError, match="has 3 faces"):
         draw.strip(faces[:3], reading)
+
+
+def test_rows_of_a_reference_run(tmp_path):
+    entries = {
+        f"04.matrix.{p}.{s}": {"value": v}
+        for p, s, v in (("age", "pose", 0.5), ("age", "age", 0.4), ("pose", "pose", 0.9))
+    }
+    (tmp_path / "results.json").write_text(json.dumps({"run": {}, "04.speedup.per_task": {"value": 9}, **entries}))
+    found = draw.reference_rows(tmp_path / "results.json")
+    assert found.loc["age", "pose"] == 0.5 and found.loc["pose", "pose"] == 0.9 and np.isnan(found.loc["pose", "age"])
 
 
 def test_bars(related):
