@@ -132,8 +132,7 @@ class Reader:
         self._check(task, codes, y, train, held, test)
         rows, best = [], None
         for name in names:
-            said = self._predict(name, y, train, held)  # (n, T)
-            found = _scores(task, said, codes, held, test)
+            found = _scores(task, *self._predict(name, y, train, held, test), codes[held], codes[test])
             rows.append({"layer": name, **{k: found[k] for k in ("validation", "accuracy", "balanced_accuracy")}})
             if best is None or found["validation"] > best["validation"]:
                 best = found | {"layer": name}
@@ -157,7 +156,7 @@ class Reader:
         known = codes >= 0 if codes.ndim == 1 else ~np.isnan(codes).any(1)
         train, held, test = (np.flatnonzero((self.part == p) & known) for p in range(3))
         self._check(task, codes, codes.reshape(len(codes), -1), train, held, test)
-        best = _scores(task, said, codes, held, test)
+        best = _scores(task, said[held], said[test], codes[held], codes[test])
         row = pd.DataFrame([{"layer": "head", **{k: best[k] for k in ("validation", "accuracy", "balanced_accuracy")}}])
         guess = decisions.majority(codes[train], codes[test])
         return Reading(
@@ -173,22 +172,21 @@ class Reader:
             only = codes[train[0]] if codes.ndim == 2 else decisions.classes(task)[codes[train[0]]]
             raise ValueError(f"task {task!r}: the label is {only!r} on all {len(train)} images of the training part")
 
-    def _predict(self, layer: str, y, train, held) -> np.ndarray:
-        key = layer, train.tobytes()
+    def _predict(self, layer: str, y, train, held, test) -> tuple[np.ndarray, np.ndarray]:
+        """What is predicted of the validation and of the test part, (n, T) each."""
+        key = layer, train.tobytes(), held.tobytes(), test.tobytes()
         if key not in self._bases:
-            x = np.asarray(self.layers[layer], np.float64)
-            mean, spread = x[train].mean(0), x[train].std(0)
-            live = spread > DEAD * np.abs(mean)
-            z = (x[:, live] - mean[live]) / spread[live]
+            z = standardised(np.asarray(self.layers[layer], np.float64), train)
             values, vectors = np.linalg.eigh(z[train].T @ z[train] / len(train))
-            self._bases[key] = z @ vectors, np.maximum(values, 0)  # (n, c) in the eigenbasis
-        z, values = self._bases[key]
+            self._bases[key] = *(z[rows] @ vectors for rows in (train, held, test)), np.maximum(values, 0)
+        *(fitted, choosing, scored), values = self._bases[key]  # (n, c) in the eigenbasis, and c eigenvalues
         mean = y[train].mean(0)
-        projected = z[train].T @ (y[train] - mean) / len(train)  # (c, T)
-        coef = projected / (values[:, None] + ALPHAS[:, None, None])  # (A, c, T)
+        projected = fitted.T @ (y[train] - mean) / len(train)  # (c, T)
+        coef = projected[:, None] / (values[:, None, None] + ALPHAS[:, None])  # (c, A, T)
         width = np.maximum(y[train].std(0), 1e-12)  # so that no target owns the choice of α
-        error = [np.square((y[held] - mean - z[held] @ b) / width).sum() for b in coef]
-        return mean + z @ coef[int(np.argmin(error))]
+        said = mean + np.tensordot(choosing, coef, 1)  # (n, A, T)
+        best = int(np.square((said - y[held][:, None]) / width).sum((0, 2)).argmin())
+        return said[:, best], mean + scored @ coef[:, best]
 
     def _verify(self, names, codes=None) -> Reading:
         people, (train, held, test) = (
@@ -228,16 +226,19 @@ def standardised(x: np.ndarray, train) -> np.ndarray:
     return (x[:, live] - mean[live]) / spread[live]
 
 
-def _scores(task, said, codes, held, test) -> dict:
-    cut = decisions.learn(task, said[held], codes[held])
-    answers = decisions.answer(task, said[test], cut)
-    even = decisions.answer(task, said[test], decisions.learn(task, said[held], codes[held], balanced=True))
-    right = decisions.right(answers, codes[test])
-    validation = decisions.right(decisions.answer(task, said[held], cut), codes[held])
+def _scores(task, said, said_test, codes, codes_test) -> dict:
+    """What is said and known of the validation part, then of the test part."""
+    cut = decisions.learn(task, said, codes)
+    answers = decisions.answer(task, said_test, cut)
+    even = decisions.answer(task, said_test, decisions.learn(task, said, codes, balanced=True))
+    right = decisions.right(answers, codes_test)
     return {
-        "validation": _mean(validation), "accuracy": _mean(right), "said": answers, "right": right,
-        "balanced_accuracy": decisions.balanced(even, codes[test]),
-    }  # fmt: skip
+        "validation": _mean(decisions.right(decisions.answer(task, said, cut), codes)),
+        "accuracy": _mean(right),
+        "balanced_accuracy": decisions.balanced(even, codes_test),
+        "said": answers,
+        "right": right,
+    }
 
 
 def _mean(right: np.ndarray) -> float:

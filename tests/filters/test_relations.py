@@ -108,13 +108,15 @@ def test_ridge_is_scikit_learns(table):
 
     reader = Reader(replace(table, layers={"known": table.layers["known"]}))
     y, part = decisions.targets("age", table.labels), reader.part
-    train, held = np.flatnonzero(part == 0), np.flatnonzero(part == 1)
-    said = reader._predict("known", y, train, held)
+    train, held, test = (np.flatnonzero(part == p) for p in range(3))
+    said = reader._predict("known", y, train, held, test)
     x = table.layers["known"].astype(float)
     z = (x - x[train].mean(0)) / x[train].std(0)
     fits = [Ridge(alpha=a * len(train)).fit(z[train], y[train]).predict(z) for a in 10.0 ** np.arange(-7, 2.1)]
     errors = [np.square(f[held].reshape(-1) - y[held, 0]).sum() for f in fits]
-    np.testing.assert_allclose(said[:, 0], fits[int(np.argmin(errors))].reshape(-1), rtol=1e-6)
+    best = fits[int(np.argmin(errors))].reshape(-1)
+    np.testing.assert_allclose(said[0][:, 0], best[held], rtol=1e-6)
+    np.testing.assert_allclose(said[1][:, 0], best[test], rtol=1e-6)
 
 
 def test_a_further_task_takes_milliseconds(table):
