@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image, ImageOps
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from facelab.faces.faceset import FaceSet
@@ -50,12 +48,7 @@ def _read(file: Path, size: int) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits
                 image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
-            pixels = np.array(image.convert("RGB"))
+            image = ImageOps.pad(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR, color=0)
+            return np.array(image).transpose(2, 0, 1)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file} cannot be read as an image ({error})") from error
-    h, w = pixels.shape[:2]
-    top, left = (max(h, w) - h) // 2, (max(h, w) - w) // 2
-    square = np.pad(pixels, ((top, max(h, w) - h - top), (left, max(h, w) - w - left), (0, 0)))
-    x = torch.from_numpy(square).permute(2, 0, 1)[None].float()
-    x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return x[0].round().clamp(0, 255).to(torch.uint8).numpy()

@@ -81,7 +81,7 @@ def write(net: Net, about: dict, file: str | Path = FILE) -> Path:
     return file
 
 
-def training_faces(people: int, photos: Sequence[str | Path], seed: int, device="auto") -> FaceSet:
+def training_faces(people: int, photos: Sequence[str | Path], seed: int, device="auto") -> list[FaceSet]:
     """Rendered people of `wild` and `album` (three eighths as many), and the pictures of folders of photographs in
     which the landmarks network sees a face."""
     sets = [
@@ -91,19 +91,20 @@ def training_faces(people: int, photos: Sequence[str | Path], seed: int, device=
     for folder in photos:
         found = locate(faces.from_folder(folder), device=device)
         sets.append(found[np.isfinite(found.landmarks).all((1, 2))])
-    return FaceSet.join(sets, "faces to distil on")
+    return sets
 
 
 def train(
-    crowd: FaceSet, *, epochs: int = 14, batch: int = 128, lr: float = 2e-3, precision: str = "bf16", seed: int = 0,
-    device="auto", checkpoint=None, progress: bool = True,
+    sets: Sequence[FaceSet], *, epochs: int = 14, batch: int = 128, lr: float = 2e-3, precision: str = "bf16",
+    seed: int = 0, device="auto", checkpoint=None, progress: bool = True,
 ) -> tuple[Net, dict]:  # fmt: skip
-    """The narrow network, taught the descriptors of `identity` on these faces; and how well it learned them.
+    """The narrow network, taught the descriptors of `identity` on the faces of these sets, and how well it did.
 
     min Σ ‖f(x) − (d − d̄)/s‖², d the teacher's descriptor, d̄ its mean, s its standard deviation over all numbers; both
     are put into the last layer afterwards, so that distances mean what the teacher's mean (one person below 0.6).
     """
-    wanted = descriptors(crowd, device=device)
+    wanted = np.concatenate([descriptors(part, device=device) for part in sets])
+    crowd = FaceSet.join(sets, "faces to distil on")
     mean, scale = wanted.mean(0, dtype=np.float64), float(wanted.std(0).mean())
     net = untrained(seed=seed)
     done = fit(

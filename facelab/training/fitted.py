@@ -1,10 +1,13 @@
 """What a training gives back."""
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from facelab import tasks
 from facelab.training.inputs import Inputs, outputs
@@ -51,6 +54,20 @@ class Fit:
         """(n,) numbers in the task's unit, or (n, classes) probabilities, or (n, d) imitated numbers; in float32."""
         inputs = Inputs(self.net, faces, np.arange(len(faces)), keep=False)
         return self.objective.read(outputs(self.net.module, inputs, batch, self.objective.width))
+
+    def finished(self):
+        """A copy of the network that says the same by itself, to be saved: numbers in the task's unit (a regression is
+        trained on standardised labels), or logits. ValueError where a regression does not end in a linear layer.
+        """
+        net, objective = copy.deepcopy(self.net), self.objective
+        if objective.kind == "regression":
+            last = [layer for layer in net.module.modules() if isinstance(layer, nn.Linear)][-1:]
+            if not last or last[0].out_features != 1 or last[0].bias is None:
+                raise ValueError(f"{net.name!r} does not end in a linear layer with one output and a bias")
+            with torch.no_grad():
+                last[0].weight.mul_(objective.scale)
+                last[0].bias.mul_(objective.scale).add_(objective.center)
+        return net
 
     def table(self) -> pd.DataFrame:
         """One row: what was trained, how well, what a constant guess would score, at what cost."""

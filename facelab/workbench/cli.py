@@ -134,16 +134,15 @@ def train(
 
         if seed == 0:
             raise ValueError("seed 0: those rendered people are the ones it is measured on; expected 1 or more")
-        crowd = narrow.training_faces(people, photos, seed)
-        folder = cache.folder() / "training" / f"{network}-{cache.digest([crowd.fingerprint, epochs, seed])}"
-        net, learned = narrow.train(crowd, epochs=epochs, seed=seed, checkpoint=folder)
+        sets = narrow.training_faces(people, photos, seed)
+        key = cache.digest([[part.fingerprint for part in sets], epochs, seed])
+        net, learned = narrow.train(sets, epochs=epochs, seed=seed, checkpoint=cache.folder() / "training" / key)
         given = " ".join(f"--photos {folder.name}" for folder in photos) + (" --lfw lfw" if lfw else "")
         about = {
             "command": f"facelab train {network} --people {people} --epochs {epochs} --seed {seed} {given}".strip(),
             "data": {
-                "rendered faces": int(crowd.labels["domain"].notna().sum()),
-                "photographs": int(crowd.labels["domain"].isna().sum()),
-                "folders": [folder.name for folder in photos],
+                "rendered faces": sum(len(part) for part in sets[:2]),
+                "photographs": {part.name: len(part) for part in sets[2:]},
             },
             "seed": seed,
             "teacher": narrow.TEACHER,

@@ -1,0 +1,431 @@
+"""Routes from a face network to a new task, run side by side: fine-tuning whole, reading out, and sparse transfer.
+
+ETL §3.5, Table 1; low-cost §4, Tables 2–6. Every route has the same faces, the same people held out and the same
+number of epochs, and ends in one row: how well the task is done on unseen people, and at what cost. Finished rows are
+kept in the cache, so a run that is interrupted goes on where it stopped.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from torch import nn
+from tqdm import tqdm
+
+from facelab import cache, cost, errors, tasks
+from facelab.faces.faceset import FaceSet
+from facelab.filters import probes, sparse
+from facelab.filters.curves import TaskCurves, characteristic_curves
+from facelab.filters.responses import responses
+from facelab.nets.net import Net
+from facelab.training.loop import fit
+from facelab.training.objective import present, with_head
+
+FILTERS = ("all", "curves", "per layer", "random", "l1")
+STARTS = ("pretrained", "baseline", "scratch")
+TRAINED = ("all", "head", "nothing")
+VERSION = 1  # raised when a row would come out otherwise
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to a task.
+
+    filters: which stay: "all"; "curves", ETL's: those with a weight at the knee, one γ for all layers; "per layer": a γ
+    for each layer; "random" and "l1": as many per layer as "curves" keeps, at random or with the largest weights.
+    macs_cut: the share of the multiplications that must go, which sets γ; or gamma itself. scale: β in front of the
+    filters (ETL Eq. 5), in units of its root mean square. top: the layers behind the one that reads the task best go
+    (low-cost §4). start: the weights: "pretrained", those of "baseline" (the whole network after fine-tuning, whose own
+    curves then choose), or "scratch" (drawn anew). refit: the kept weights are fitted again, so that each layer gives
+    what it gave. train: "all" weights, the "head", or "nothing": the task is then read by ridge regression from the
+    pooled responses of the last layer, or, with all filters, of the best one. distil: half of what is learnt is the
+    label, half what the baseline says.
+    """
+
+    name: str
+    filters: str = "all"
+    macs_cut: float | None = None
+    gamma: float | None = None
+    scale: bool = False
+    top: bool = False
+    start: str = "pretrained"
+    refit: bool = False
+    train: str = "all"
+    distil: bool = False
+
+    def __post_init__(self):
+        for what, value, known in (
+            ("filters", self.filters, FILTERS),
+            ("start", self.start, STARTS),
+            ("train", self.train, TRAINED),
+        ):
+            if value not in known:
+                raise errors.unknown(what, value, known)
+        if self.filters != "all" and (self.macs_cut is None) == (self.gamma is None):
+            raise ValueError(f"route {self.name!r} cuts filters: say how much, by macs_cut or by gamma")
+        if self.filters == "per layer" and self.gamma is not None:
+            raise ValueError(f"route {self.name!r} has a γ per layer: say macs_cut, not gamma {self.gamma}")
+        if self.scale and (self.refit or self.filters != "curves"):
+            raise ValueError(f"route {self.name!r}: β scales what the curves keep at one γ, and not what is refitted")
+
+
+BASELINE = Route("full fine-tuning")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """How a route ended. scores: accuracy (classes; age in decades), balanced accuracy, mae, rmse, r2, as the task has
+    them; what: macs, parameters, size and their conv_ parts (`facelab.cost.count`), macs_cut (share of the whole
+    network's), gamma, seconds per epoch; filters: how many each layer keeps; said: what it says of the held-out faces
+    (`test`, rows of the face set); file: the network, where one was trained."""
+
+    route: Route
+    task: str
+    seed: int
+    scores: dict
+    what: dict
+    filters: dict
+    said: np.ndarray
+    test: np.ndarray
+    file: Path | None
+
+    def net(self) -> Net:
+        """The trained network. ValueError where the route trained none."""
+        if self.file is None:
+            raise ValueError(f"route {self.route.name!r} reads out of the whole network and trains none")
+        return sparse.load(self.file)
+
+
+@dataclass(frozen=True, eq=False)
+class Journey:
+    """All rows of some tasks, routes and seeds."""
+
+    rows: tuple[Row, ...]
+    faces: FaceSet
+
+    def table(self) -> pd.DataFrame:
+        """One row per task, route and seed; `kept`: the main score (`goodness`) as a share of the baseline's."""
+        base = {(r.task, r.seed): goodness(r.task, r.scores) for r in self.rows if r.route == BASELINE}
+        return pd.DataFrame(
+            [
+                {"task": r.task, "route": r.route.name, "seed": r.seed, **r.scores, **r.what}
+                | {"kept": goodness(r.task, r.scores) / base.get((r.task, r.seed), np.nan)}
+                for r in self.rows
+            ]
+        )
+
+    def of(self, task: str, route: str) -> list[Row]:
+        """The rows of a route, by seed. ValueError where there are none."""
+        found = [r for r in self.rows if (r.task, r.route.name) == (task, route)]
+        if not found:
+            raise errors.unknown(f"route to {task!r}", route, {r.route.name for r in self.rows if r.task == task})
+        return found
+
+    def kept(self, task: str, route: str, *, bootstraps: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+        """Per cent of the baseline's score that the route keeps, mean over seeds, with a 95 % interval: held-out people
+        drawn again, the same for both, in every seed."""
+        rng, draws, points = np.random.default_rng(seed), [], []
+        for row, whole in zip(self.of(task, route), self.of(task, BASELINE.name), strict=True):
+            people = np.unique(self.faces.identities[row.test], return_inverse=True)[1]
+            good = [_each(task, r.said, self.faces, r.test) for r in (row, whole)]  # (n,) of either
+            known = np.isfinite(good[0])
+            sums = [np.bincount(people[known], weights=g[known], minlength=people.max() + 1) for g in good]
+            times = rng.multinomial(len(sums[0]), np.full(len(sums[0]), 1 / len(sums[0])), size=bootstraps)
+            points.append(100 * sums[0].sum() / sums[1].sum())
+            draws.append(100 * (times @ sums[0]) / np.maximum(times @ sums[1], 1e-12))
+        low, high = np.quantile(np.mean(draws, 0), (0.025, 0.975))
+        return float(np.mean(points)), float(low), float(high)
+
+    def groups(self, task: str, routes: Sequence[str], columns=("gender", "ethnicity", "age band")) -> pd.DataFrame:
+        """The score of every group of held-out people by route, over all seeds: accuracy, or mean absolute error."""
+        found = []
+        for route in routes:
+            for row in self.of(task, route):
+                labels = self.faces.labels.iloc[row.test]
+                labels = labels.assign(**{"age band": pd.cut(labels["age"], (0, 20, 40, 60, 120), right=False)})
+                value = _absolute(task, row.said, self.faces, row.test)
+                for column in columns:
+                    for group, at in labels.groupby(column, observed=True).indices.items():
+                        found.append({"group": f"{column}: {group}", "route": route, "faces": len(at)})
+                        found[-1]["score"] = np.nanmean(value[at])
+        table = pd.DataFrame(found).groupby(["group", "route"], sort=False).mean().unstack()
+        return table["score"][list(routes)].assign(faces=table["faces"].iloc[:, 0].astype(int))
+
+
+def goodness(task: str, scores: dict) -> float:
+    """The score that a route should keep: accuracy, or, of numbers without classes, R²."""
+    return scores["accuracy"] if "accuracy" in scores else scores["r2"]
+
+
+def score(task: str, said: np.ndarray, faces: FaceSet, rows) -> dict:
+    """How good predictions (as `Fit.predict` gives them) are on the faces at `rows`."""
+    about, truth = tasks.get(task), tasks.get(task).encode(faces.labels.iloc[rows])
+    if about.kind == "classes":
+        right, known = said.argmax(1) == truth, truth >= 0
+        each = [right[truth == c].mean() for c in np.unique(truth[known])]
+        return {"accuracy": float(right[known].mean()), "balanced accuracy": float(np.mean(each))}
+    known = np.isfinite(truth)
+    error = (said - truth)[known]
+    found = {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt(np.square(error).mean()))}
+    found["r2"] = 1 - float(np.square(error).sum() / np.square(truth[known] - truth[known].mean()).sum())
+    if task == "age":
+        found["accuracy"] = float((decade(said) == decade(truth))[known].mean())
+    return found
+
+
+def decade(age: np.ndarray) -> np.ndarray:
+    """Ages as the papers class them: 0 for 0–9 years, 1 for 10–19 …, 9 from 90 on."""
+    return np.clip(np.floor(age / 10), 0, 9)
+
+
+def _each(task: str, said: np.ndarray, faces: FaceSet, rows) -> np.ndarray:
+    """(n,) what each face adds to the score: 1 where right, else 0; of numbers without classes the share of variance
+    that is explained. NaN where the label is missing."""
+    truth = tasks.get(task).encode(faces.labels.iloc[rows])
+    if tasks.get(task).kind == "classes":
+        return np.where(truth >= 0, said.argmax(1) == truth, np.nan)
+    if task == "age":
+        return np.where(np.isfinite(truth), decade(said) == decade(truth), np.nan)
+    return 1 - np.square(said - truth) / np.nanmean(np.square(truth - np.nanmean(truth)))
+
+
+def _absolute(task: str, said: np.ndarray, faces: FaceSet, rows) -> np.ndarray:
+    if tasks.get(task).kind == "classes":
+        return _each(task, said, faces, rows)
+    return np.abs(said - tasks.get(task).encode(faces.labels.iloc[rows]))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How every route is trained: `fl.fit`'s settings. held_out: share of the people a score is taken on."""
+
+    epochs: int = 8
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    precision: str = "bf16"
+    held_out: float = 0.25
+
+
+def travel(
+    net: Net,
+    faces: FaceSet,
+    names,
+    routes: Sequence[Route],
+    *,
+    seeds: Sequence[int] = (0,),
+    training: Training | None = None,
+    n_jobs: int = 1,
+    progress: bool = True,
+) -> Journey:
+    """Every route to every task, for every seed (which deals the people, draws the heads and orders the batches).
+
+    The full fine-tuning that all are measured against is added. A row that is in the cache is not run again. n_jobs:
+    processes, each with one thread. ValueError: no face with a label of a task, a route that cannot be gone
+    (as `sparse.budget` and `fl.fit` say). TypeError: no Net.
+
+        journey = travel(net, faces, "yaw", [Route("sparse", filters="curves", gamma=0.01)])
+        journey.table()
+    """
+    if not isinstance(net, Net):
+        raise TypeError(f"expected a Net (fl.nets.load, or fl.nets.wrap your module), not {type(net).__name__}")
+    names, training = errors.named("task", names), training or Training()
+    for name in names:
+        if tasks.get(name).kind not in ("classes", "regression"):
+            raise ValueError(f"task {name!r} is of kind {tasks.get(name).kind!r}: expected classes or a number")
+    routes = [BASELINE, *(route for route in routes if route != BASELINE)]
+    work = [delayed(_go)(net, faces, name, routes, seed, training, n_jobs > 1) for name in names for seed in seeds]
+    done = Parallel(n_jobs=n_jobs, return_as="generator")(work)
+    done = tqdm(done, total=len(work), desc=f"{len(routes)} routes", unit="task and seed", disable=not progress)
+    return Journey(tuple(row for rows in done for row in rows), faces)
+
+
+def _go(net, faces, task, routes, seed, training, alone) -> list[Row]:
+    if alone:
+        torch.set_num_threads(1)
+    bench = _Bench(net, faces, task, seed, training)
+    return [bench.row(route) for route in routes]
+
+
+@dataclass(eq=False)
+class _Bench:
+    """One task and one seed."""
+
+    net: Net
+    faces: FaceSet
+    task: str
+    seed: int
+    training: Training
+    memory: dict = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> list[np.ndarray]:
+        known = present(self.faces.encode(self.task)) > 0
+        if not known.any():
+            raise ValueError(
+                f"task {self.task!r}: none of the {len(known)} images of {self.faces.name!r} has this label"
+            )
+        side = self.faces.assign((1 - self.training.held_out, self.training.held_out), seed=self.seed)
+        return [np.flatnonzero(known & (side == part)) for part in (0, 1)]
+
+    @cached_property
+    def train(self) -> FaceSet:
+        return self.faces[self.rows[0]]
+
+    @cached_property
+    def test(self) -> FaceSet:
+        return self.faces[self.rows[1]]
+
+    @property
+    def outputs(self) -> int:
+        about = tasks.get(self.task)
+        return 1 if about.kind == "regression" else len(about.classes)
+
+    @cached_property
+    def whole(self) -> cost.Cost:
+        """Of the whole network with the task's head, which all cuts are measured against."""
+        return cost.count(self.start(BASELINE)[0])
+
+    @cached_property
+    def key(self) -> dict:
+        return {"net": self.net.fingerprint, "faces": self.faces.fingerprint, "training": asdict(self.training)}
+
+    def entry(self, route: Route) -> Path:
+        depends = self.key | {"task": self.task, "seed": self.seed, "route": asdict(route), "version": VERSION}
+        return cache.path("routes", f"{self.net.name}-{self.task}-{route.name}", **depends)
+
+    def row(self, route: Route) -> Row:
+        entry = cache.build(self.entry(route), lambda folder: self.run(route, folder), {"route": asdict(route)})
+        about = json.loads((entry / "row.json").read_text(encoding="utf-8"))
+        said = cache.read_tensors(entry / "said.safetensors")[0]["said"]
+        file = entry / "net.safetensors"
+        return Row(
+            route, self.task, self.seed, about["scores"], about["what"], about["filters"], said, self.rows[1],
+            file if file.exists() else None,
+        )  # fmt: skip
+
+    def run(self, route: Route, folder: Path) -> None:
+        small, gamma = self.start(route)
+        what, seconds = cost.count(small), np.nan
+        if route.train == "nothing":
+            said = self.read_out(small, route)
+        else:
+            done = fit(
+                small, self.train, self.task, targets=self.taught() if route.distil else None, validation=None,
+                epochs=self.training.epochs, batch=self.training.batch, lr=self.training.lr,
+                weight_decay=self.training.weight_decay, schedule="onecycle", precision=self.training.precision,
+                train=_last(small) if route.train == "head" else None, seed=self.seed, device=self.net.device,
+                progress=False,
+            )  # fmt: skip
+            said, seconds = done.predict(self.test), float(done.history["seconds"].median())
+            sparse.save(done.finished(), folder / "net.safetensors")
+            if route == BASELINE:  # which others learn from
+                cache.write_tensors(folder / "trained.safetensors", {"said": done.predict(self.train)}, {})
+        about = {key: int(getattr(what, key)) for key in ("macs", "parameters", "size")}
+        about |= {f"conv_{key}": int(getattr(what, f"conv_{key}")) for key in ("macs", "parameters", "size")}
+        about |= {"macs_cut": 1 - what.macs / self.whole.macs, "size_cut": 1 - what.size / self.whole.size}
+        about |= {"conv_size_cut": 1 - what.conv_size / self.whole.conv_size}
+        about |= {"gamma": gamma, "seconds_per_epoch": seconds}
+        filters = {name: layer.out_channels for name, layer in small.convs.items()}
+        scores = score(self.task, said, self.faces, self.rows[1])
+        cache.write_tensors(folder / "said.safetensors", {"said": said}, {})
+        cache.write_text(folder / "row.json", json.dumps({"scores": scores, "what": about, "filters": filters}))
+
+    def start(self, route: Route) -> tuple[Net, float]:
+        """The network before training, and its γ (NaN without one)."""
+        parent = self.baseline.net() if route.start == "baseline" else self.net
+        if route.filters == "all":
+            return with_head(parent, self.outputs, seed=self.seed), 0.0
+        keep, gamma = self.keep(route, parent)
+        scale = self.scale(route, gamma, keep) if route.scale else None
+        top = self.top(route)
+        small = sparse.cut(parent, keep, scale=scale, top=top, head="pool", outputs=self.outputs, seed=self.seed)
+        if route.refit:
+            small = sparse.refit(small, parent, keep, self.train, seed=self.seed).net
+        if route.start == "scratch":
+            _draw(small, self.seed)
+        small.name = f"{self.net.name}-{self.task}"
+        return small, gamma
+
+    def scale(self, route: Route, gamma: float, keep) -> dict[str, np.ndarray]:
+        """β by layer, divided by its root mean square over the filters kept: its unit is the label's per response."""
+        betas = {layer: beta for layer, beta in self.curves(route.start).betas(gamma).items() if layer in keep}
+        return {layer: beta / np.sqrt(np.mean(beta[keep[layer]] ** 2)) for layer, beta in betas.items()}
+
+    def top(self, route: Route) -> str | None:
+        return self.curves(route.start).best_layer if route.top else None
+
+    def keep(self, route: Route, parent: Net) -> tuple[dict, float]:
+        curves = self.curves(route.start)
+        if route.gamma is not None:
+            keep, gamma = curves.knees(route.gamma), route.gamma
+        else:
+            found = sparse.budget(
+                parent, curves, route.macs_cut, per_layer=route.filters == "per layer", head="pool",
+                top=self.top(route), outputs=self.outputs,
+            )  # fmt: skip
+            keep, gamma = found.keep, np.nan if found.gamma is None else found.gamma
+        if route.filters in ("random", "l1"):
+            plan = sparse.plan(parent, keep)
+            keep = (
+                sparse.keep_l1(parent, plan)
+                if route.filters == "l1"
+                else sparse.keep_random(parent, plan, seed=self.seed)
+            )
+        return keep, gamma
+
+    def curves(self, start: str) -> TaskCurves:
+        start = "baseline" if start == "baseline" else "pretrained"
+        if start not in self.memory:
+            net = self.baseline.net() if start == "baseline" else self.net
+            table = responses(net, self.train, progress=False)
+            self.memory[start] = characteristic_curves(
+                table.moments([self.task], seed=self.seed), half_samples=0, progress=False
+            )[self.task]
+        return self.memory[start]
+
+    @property
+    def baseline(self) -> Row:
+        if BASELINE not in self.memory:
+            self.memory[BASELINE] = self.row(BASELINE)
+        return self.memory[BASELINE]
+
+    def taught(self) -> np.ndarray:
+        """Half the label, half what the baseline says of the faces to train on."""
+        entry = self.baseline.file.parent
+        said = cache.read_tensors(entry / "trained.safetensors")[0]["said"]
+        truth = tasks.get(self.task).encode(self.train.labels)
+        if tasks.get(self.task).kind == "classes":
+            truth = np.eye(self.outputs)[truth]
+        return (truth + said) / 2
+
+    def read_out(self, small: Net, route: Route) -> np.ndarray:
+        """What ridge regression on pooled responses says of the held-out faces."""
+        layers = None if route.filters == "all" else [list(small.convs)[-1]]
+        table, unseen = (responses(small, part, layers=layers, progress=False) for part in (self.train, self.test))
+        found = [probes.fit(table, layer, self.task, seed=self.seed) for layer in table.layers]
+        best = max(found, key=lambda probe: probe.score)
+        said = best.predict(unseen[best.layer])
+        if tasks.get(self.task).kind == "regression":
+            return said[:, 0]
+        return np.hstack([2 * best.model.cut - said, said]) if said.shape[1] == 1 else said
+
+
+def _last(net: Net) -> str:
+    return [name for name, layer in net.module.named_modules() if isinstance(layer, nn.Linear)][-1]
+
+
+@torch.no_grad()
+def _draw(net: Net, seed: int) -> None:
+    """New weights (He's) in every convolution, drawn from `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in net.convs.values():
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
