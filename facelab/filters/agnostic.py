@@ -190,7 +190,7 @@ def against(frontier: Frontier, accuracy: float) -> Frontier:
 
 
 def erase(
-    net, known, unseen, *, ranks: Sequence[int] | None = None, task: str = TASK, route: str = "erased"
+    net, known, unseen, *, ranks: Sequence[int] | str | None = None, task: str = TASK, route: str = "erased"
 ) -> Frontier:
     """Project identity out of what the head reads, keeping the head's own directions: its answers stay as they are.
 
@@ -198,7 +198,7 @@ def erase(
 
     V_r: the r leading eigenvectors of the scatter between people within the null space of the head's weights (of their
     differences between classes, which are all that decide), worked out on the faces `known` after each class's mean is
-    taken out. At the full rank only what the head reads is left. ranks: default 0, 1, 2, 4, … and all.
+    taken out. At the full rank only what the head reads is left. ranks: default 0, 1, 2, 4, … and all; "full": all.
 
     This is an upper bound for what erasing directions can do without touching the answers: what of identity is left
     then is in the answers themselves. ValueError: ranks out of range.
@@ -216,6 +216,10 @@ def erase(
     basis = null @ vectors[:, np.argsort(-values)]  # (d, m), most identity first
     if ranks is None:
         ranks = sorted({0, *(2**i for i in range(12) if 2**i < basis.shape[1]), basis.shape[1]})
+    if isinstance(ranks, str):
+        if ranks != "full":
+            raise unknown("ranks", ranks, ["full"])
+        ranks = [basis.shape[1]]
     if not all(0 <= r <= basis.shape[1] for r in ranks):
         raise ValueError(f"ranks {list(ranks)}: expected numbers from 0 to {basis.shape[1]}")
     codes, there = _codes(task, unseen.labels)

@@ -138,7 +138,7 @@ def test_somebody_who_learns_the_code_finds_more(known, unseen):
     plain = matched_auc(codes, known.identities, known.labels["expression"], bootstraps=0).auc
     learned = matched_auc(codes @ discriminant(codes, known.identities), known.identities, known.labels["expression"])
     assert plain < 0.8 < learned.auc
-    gone = agnostic.erase(network(), known, unseen, ranks=[3]).table().iloc[0]
+    gone = agnostic.erase(network(), known, unseen, ranks="full").table().iloc[0]
     assert abs(gone["fitted"] - 0.5) < 0.06
 
 
@@ -154,6 +154,8 @@ def test_bad_input(known, scores):
         agnostic.silence(net, known, [], route="x")
     with pytest.raises(ValueError, match="expected numbers from 0 to 3"):
         agnostic.erase(net, known, known, ranks=[9])
+    with pytest.raises(ValueError, match="unknown ranks 'ful': did you mean 'full'"):
+        agnostic.erase(net, known, known, ranks="ful")
     with pytest.raises(ValueError, match="has no linear layer"):
         agnostic.features(wrap(nn.Sequential(nn.Conv2d(3, 4, 1)), size=8), known)
     with pytest.raises(ValueError, match="none of both sorts"):
