@@ -112,6 +112,8 @@ def test_the_error_never_grows_and_is_the_real_one(kind, ridge):
     found = sparse.refit(small, net, keep, faces, ridge=ridge, positions=everywhere, batch=13)
     table = found.table()
     assert (table["after"] <= table["before"] + 1e-9).all() and (table["after"] < table["before"]).sum() >= 2
+    weights = [found.net.convs[name].weight[0].numel() for name in table["layer"]]
+    assert list(table["inputs"] - weights) == [found.net.convs[name].bias is not None for name in table["layer"]]
     assert list(table["filters"]) == [len(planned.kept[name]) for name in table["layer"]]
     wanted, got = (outputs(one, table["layer"], faces) for one in (net, found.net))
     for name, after in zip(table["layer"], table["after"], strict=True):
