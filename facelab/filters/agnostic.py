@@ -25,6 +25,7 @@ from torch import nn
 from facelab import tasks
 from facelab.errors import unknown, whole
 from facelab.filters.ablate import ablated
+from facelab.filters.decisions import balanced
 from facelab.filters.matched import discriminant, matched_auc
 from facelab.filters.probes import DEAD
 
@@ -37,7 +38,8 @@ class Frontier:
 
     rows: route, removed (filters or directions), of (all there are), auc, low, high (of `matched_auc`), fitted (the AUC
     after `discriminant`, learned on other faces; NaN where none were given), accuracy (of expression, on the same
-    faces), kept_pct (100 · accuracy / that of the whole network).
+    faces), balanced (every class counts the same: a network that has come down to the commonest answer is seen here),
+    kept_pct (100 · accuracy / that of the whole network).
     """
 
     rows: pd.DataFrame
@@ -252,8 +254,18 @@ def _means(x: np.ndarray, group: np.ndarray) -> np.ndarray:
 def _row(route, count, of, x, people, codes, said, learned=None) -> dict:
     found = matched_auc(x, people, codes)
     fitted = np.nan if learned is None else matched_auc(x @ learned, people, codes, bootstraps=0).auc
-    row = {"route": route, "removed": int(count), "of": int(of), "auc": found.auc, "low": found.low}
-    return row | {"high": found.high, "fitted": fitted, "accuracy": float((said.argmax(1) == codes).mean())}
+    answers = said.argmax(1)
+    return {
+        "route": route,
+        "removed": int(count),
+        "of": int(of),
+        "auc": found.auc,
+        "low": found.low,
+        "high": found.high,
+        "fitted": fitted,
+        "accuracy": float((answers == codes).mean()),
+        "balanced": balanced(answers, codes),
+    }
 
 
 def _frontier(rows: list[dict]) -> Frontier:

@@ -79,6 +79,7 @@ def test_the_wrong_filters_do_not(unseen, scores):
     order = agnostic.ranking(scores)[::-1]
     found = agnostic.silence(network(), unseen, order, steps=2, most=0.5, route="wrong").table()
     assert found["auc"].iloc[-1] > 0.9 and found["kept_pct"].iloc[-1] < 80
+    assert found["balanced"].iloc[0] == 1 and found["balanced"].iloc[-1] == 0.5  # always the same answer
 
 
 def test_cut_and_measured_is_silenced(unseen, scores):
