@@ -2,6 +2,7 @@
 identity-agnostic network gives up. Each takes data and `ax`, and returns `ax`."""
 
 import json
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,9 @@ def frontier(table: pd.DataFrame, *, auc: float = 0.55, kept: float = 95.0, ax: 
     ax.axhspan(0, auc, color="#E3F1EC", lw=0, zorder=0.1)
     ax.axhline(0.5, color="#888888", lw=0.8)
     ax.annotate("chance", (0.005, 0.5), xycoords=("axes fraction", "data"), fontsize=8, va="bottom", color="#666666")
-    colours = iter(style.RIVALS)
+    colours, controls = cycle(style.RIVALS), cycle("x+1")
     for route, own in table.groupby("route", sort=False):
-        tint, marker = (style.NONE, "x") if str(route).startswith("random") else next(colours)
+        tint, marker = ("#999999", next(controls)) if str(route).startswith("random") else next(colours)
         x, y = own["kept_pct"], own["auc"]
         ax.vlines(x, own["low"], own["high"], color=tint, lw=0.8, alpha=0.6)
         ax.plot(x, y, color=tint, marker=marker, ms=5, lw=1.5, label=style.words(str(route)))
