@@ -141,7 +141,7 @@ class FaceSet:
         for i, part in enumerate(sets):
             table = part.labels.copy()
             if "identity" in table:
-                table["identity"] = [f"{i}/{who}" if isinstance(who, str) else who for who in table["identity"]]
+                table["identity"] = [None if pd.isna(who) else f"{i}/{who}" for who in table["identity"]]
             labels.append(table)
         return cls(
             name,

@@ -1,5 +1,6 @@
 """Faces from a folder of image files."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def from_folder(folder: str | Path, *, size: int = 128, files=None, progress: bo
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     if files is None:
-        found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS)
+        found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS and f.is_file())
         files = [f.relative_to(folder).as_posix() for f in found]
     files = [str(f) for f in files]
     if not files:
@@ -48,7 +49,9 @@ def _read(file: Path, size: int) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits
                 image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
+            if image.mode == "P" and "transparency" in image.info:  # or Pillow warns
+                image = image.convert("RGBA")
             image = ImageOps.pad(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR, color=0)
             return np.array(image).transpose(2, 0, 1)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"{file} cannot be read as an image ({error})") from error

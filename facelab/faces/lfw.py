@@ -23,7 +23,10 @@ def pairs(root: str | Path, *, size: int = 250, progress: bool = True) -> tuple[
     if not (folder := next((root / name for name in IMAGES if (root / name).is_dir()), None)):
         raise FileNotFoundError(f"{root} has neither of the folders {', '.join(IMAGES)}")
     lines = [line.split() for line in listed.read_text().splitlines() if line.strip()]
-    folds, each = (int(lines[0][0]), int(lines[0][1])) if len(lines[0]) == 2 else (1, len(lines) // 2)
+    head = lines[0] if lines else []
+    if len(head) not in (1, 2) or not all(number.isdecimal() for number in head):
+        raise ValueError(f"{listed} begins with {' '.join(head)!r}: expected the numbers of folds and of pairs in each")
+    folds, each = (int(head[0]), int(head[1])) if len(head) == 2 else (1, int(head[0]))
     rows = {}
 
     def row(person: str, number: str) -> int:
@@ -31,7 +34,7 @@ def pairs(root: str | Path, *, size: int = 250, progress: bool = True) -> tuple[
 
     table = []
     for i, line in enumerate(lines[1:]):
-        if len(line) not in (3, 4):
+        if len(line) not in (3, 4) or not all(number.isdecimal() for number in (line[1], line[-1])):
             raise ValueError(f"{listed}, line {i + 2}: {' '.join(line)!r} is no pair of LFW")
         same = len(line) == 3
         first, second = (line[0], line[1]), (line[0] if same else line[2], line[-1])

@@ -152,8 +152,8 @@ def fit(
             about = asdict(plan) | asdict(objective) | {"train": train and errors.named("layer", train)}
             about |= {"net": net.fingerprint, "faces": faces.fingerprint, "constant": list(objective.constant)}
             about["validation"] = held.fingerprint if held is not None and held is not faces else validation
-            if wanted is not None:
-                about |= {"targets": cache.digest([hashlib.sha256(part.tobytes()).hexdigest() for part in wanted])}
+            parts = wanted and [hashlib.sha256(part.tobytes()).hexdigest() for part in wanted]
+            about |= {"targets": parts and cache.digest(parts)}
             about |= {"epochs": epochs if schedule != "constant" else "any"}  # no step there knows how many will follow
             checkpoint = stack.enter_context(running.alone(Path(checkpoint)))
             found = disk.read(checkpoint, about)

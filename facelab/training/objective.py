@@ -242,6 +242,8 @@ def aims(task: str | None, targets, n: int) -> tuple[np.ndarray, ...]:
             want = "(n, d)" if kind == "imitation" else wide
             raise ValueError(f"targets of shape {part.shape} for {n} faces: expected {want}, a row per face")
         gaps = np.isnan(part).reshape(n, -1)
+        if gaps.all():
+            raise ValueError("targets are all missing (NaN): there is nothing to learn")
         if kind != "labels" and (gaps.any(1) & ~gaps.all(1)).any():
             raise ValueError(f"targets are partly missing (NaN) in row {(gaps.any(1) & ~gaps.all(1)).argmax()}")
         if np.isinf(part).any():
