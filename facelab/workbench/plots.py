@@ -1,7 +1,7 @@
 """Figures of faces, filters and results. Each function takes data and `ax`, and returns `ax`.
 
 `ax=None` draws into a new figure. Colours, markers and labels come from `style`. The figures of characteristic curves
-(`curve_plots`) and of results (`result_plots`) are offered here too.
+(`curve_plots`), of results (`result_plots`) and of routes (`route_plots`) are offered here too.
 """
 
 import numpy as np
@@ -22,6 +22,7 @@ from facelab.workbench.curve_plots import (
     mark_knees,
 )
 from facelab.workbench.result_plots import ablation, causal
+from facelab.workbench.route_plots import costs, filters_kept, frontier, gamma_sweep, kept_bars, learning
 
 __all__ = [
     "ablation",
@@ -29,9 +30,15 @@ __all__ = [
     "causal",
     "characteristic_curve",
     "compare_curves",
+    "costs",
     "curves_by_layer",
     "faces",
+    "filters_kept",
+    "frontier",
+    "gamma_sweep",
+    "kept_bars",
     "knees",
+    "learning",
     "mark_knee",
     "mark_knees",
     "response_curves",
