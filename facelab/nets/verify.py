@@ -78,6 +78,7 @@ def ten_folds(distance, same, fold) -> tuple[float, float]:
         others, order = fold != name, np.argsort(distance[fold != name], kind="stable")
         near, said = distance[others][order], same[others][order]
         hits = np.r_[0, np.cumsum(said)] + np.r_[(~said).sum(), (~said).sum() - np.cumsum(~said)]
+        hits[1:-1][near[1:] == near[:-1]] = -1  # no threshold parts equal distances
         at = int(hits.argmax())  # so many of the nearest are called the same
         edges = np.r_[near[0] - 1, near, near[-1] + 1]
         threshold = (edges[at] + edges[at + 1]) / 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from facelab import __version__, cache
+from facelab import __version__
 
 # Everything heavy is imported inside the commands, so that `facelab --help` answers at once.
 
@@ -130,6 +130,7 @@ def train(
 ) -> None:
     """Train the network that comes with facelab and measure it on people it has not seen."""
     with _plainly():
+        from facelab import cache
         from facelab.nets import narrow
 
         if seed == 0:
@@ -137,9 +138,9 @@ def train(
         sets = narrow.training_faces(people, photos, seed)
         key = cache.digest([[part.fingerprint for part in sets], epochs, seed])
         net, learned = narrow.train(sets, epochs=epochs, seed=seed, checkpoint=cache.folder() / "training" / key)
-        given = " ".join(f"--photos {folder.name}" for folder in photos) + (" --lfw lfw" if lfw else "")
+        given = "".join(f" --photos {folder.name}" for folder in photos) + (" --lfw lfw" if lfw else "")
         about = {
-            "command": f"facelab train {network} --people {people} --epochs {epochs} --seed {seed} {given}".strip(),
+            "command": f"facelab train {network} --people {people} --epochs {epochs} --seed {seed}{given}",
             "data": {
                 "rendered faces": sum(len(part) for part in sets[:2]),
                 "photographs": {part.name: len(part) for part in sets[2:]},

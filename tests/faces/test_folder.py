@@ -57,8 +57,16 @@ def test_resized_with_its_sides_in_proportion(tmp_path, size):
     assert (image[:, :, : size // 4 - 1] == 0).all() and (image[:, :, -size // 4 + 1 :] == 0).all()
 
 
-TURNED = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
-          6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: lambda a: np.rot90(a, -1)}  # fmt: skip
+TURNED = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, -1),
+}
 
 
 @pytest.mark.parametrize("tag", TURNED)
@@ -133,7 +141,7 @@ def test_bytes_that_are_wrong_raise_nothing_but_the_named_error(tmp_path):
 
 
 def test_no_folder_no_image_no_such_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         read(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ValueError, match=f"has no image \\({', '.join(ENDINGS)}\\)"):
