@@ -6,7 +6,7 @@ kept in the cache, so a run that is interrupted goes on where it stopped.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,9 +43,9 @@ class Route:
     filters (ETL Eq. 5), in units of its root mean square. top: the layers behind the one that reads the task best go
     (low-cost §4). start: the weights: "pretrained", those of "baseline" (the whole network after fine-tuning, whose own
     curves then choose), or "scratch" (drawn anew). refit: the kept weights are fitted again, so that each layer gives
-    what it gave. train: "all" weights, the "head", or "nothing": the task is then read by ridge regression from the
-    pooled responses of the last layer, or, with all filters, of the best one. distil: half of what is learnt is the
-    label, half what the baseline says.
+    what it gave. train: "all" weights, the linear layers ("head"), or "nothing": the task is then read by ridge
+    regression from the pooled responses of the last layer, or, with all filters, of the best one. distil: half of what
+    is learnt is the label, half what the baseline says.
     """
 
     name: str
@@ -120,6 +120,11 @@ class Journey:
             ]
         )
 
+    def joined(self, other: "Journey") -> "Journey":
+        """These rows and those of another journey with the same faces that are not among them."""
+        have = {(r.task, r.route, r.seed) for r in self.rows}
+        return Journey((*self.rows, *(r for r in other.rows if (r.task, r.route, r.seed) not in have)), self.faces)
+
     def of(self, task: str, route: str) -> list[Row]:
         """The rows of a route, by seed. ValueError where there are none."""
         found = [r for r in self.rows if (r.task, r.route.name) == (task, route)]
@@ -131,7 +136,9 @@ class Journey:
         """Per cent of the baseline's score that the route keeps, mean over seeds, with a 95 % interval: held-out people
         drawn again, the same for both, in every seed."""
         rng, draws, points = np.random.default_rng(seed), [], []
-        for row, whole in zip(self.of(task, route), self.of(task, BASELINE.name), strict=True):
+        base = {row.seed: row for row in self.of(task, BASELINE.name)}
+        for row in self.of(task, route):
+            whole = base[row.seed]
             people = np.unique(self.faces.identities[row.test], return_inverse=True)[1]
             good = [_each(task, r.said, self.faces, r.test) for r in (row, whole)]  # (n,) of either
             known = np.isfinite(good[0])
@@ -217,7 +224,7 @@ def travel(
     net: Net,
     faces: FaceSet,
     names,
-    routes: Sequence[Route],
+    routes: Sequence[Route] | Mapping[str, Sequence[Route]],
     *,
     seeds: Sequence[int] = (0,),
     training: Training | None = None,
@@ -226,9 +233,9 @@ def travel(
 ) -> Journey:
     """Every route to every task, for every seed (which deals the people, draws the heads and orders the batches).
 
-    The full fine-tuning that all are measured against is added. A row that is in the cache is not run again. n_jobs:
-    processes, each with one thread. ValueError: no face with a label of a task, a route that cannot be gone
-    (as `sparse.budget` and `fl.fit` say). TypeError: no Net.
+    routes: for all tasks, or a list for each. The full fine-tuning that all are measured against is added. A row that
+    is in the cache is not run again. n_jobs: processes, each with one thread. ValueError: no face with a label of a
+    task, a route that cannot be gone (as `sparse.budget` and `fl.fit` say). TypeError: no Net.
 
         journey = travel(net, faces, "yaw", [Route("sparse", filters="curves", gamma=0.01)])
         journey.table()
@@ -239,10 +246,13 @@ def travel(
     for name in names:
         if tasks.get(name).kind not in ("classes", "regression"):
             raise ValueError(f"task {name!r} is of kind {tasks.get(name).kind!r}: expected classes or a number")
-    routes = [BASELINE, *(route for route in routes if route != BASELINE)]
-    work = [delayed(_go)(net, faces, name, routes, seed, training, n_jobs > 1) for name in names for seed in seeds]
+    wanted = {name: routes[name] if isinstance(routes, Mapping) else routes for name in names}
+    wanted = {name: [BASELINE, *(route for route in routes if route != BASELINE)] for name, routes in wanted.items()}
+    work = [
+        delayed(_go)(net, faces, name, wanted[name], seed, training, n_jobs > 1) for seed in seeds for name in names
+    ]
     done = Parallel(n_jobs=n_jobs, return_as="generator")(work)
-    done = tqdm(done, total=len(work), desc=f"{len(routes)} routes", unit="task and seed", disable=not progress)
+    done = tqdm(done, total=len(work), desc="routes", unit="task and seed", disable=not progress)
     return Journey(tuple(row for rows in done for row in rows), faces)
 
 
@@ -320,7 +330,7 @@ class _Bench:
                 small, self.train, self.task, targets=self.taught() if route.distil else None, validation=None,
                 epochs=self.training.epochs, batch=self.training.batch, lr=self.training.lr,
                 weight_decay=self.training.weight_decay, schedule="onecycle", precision=self.training.precision,
-                train=_last(small) if route.train == "head" else None, seed=self.seed, device=self.net.device,
+                train=_linear(small) if route.train == "head" else None, seed=self.seed, device=self.net.device,
                 progress=False,
             )  # fmt: skip
             said, seconds = done.predict(self.test), float(done.history["seconds"].median())
@@ -417,8 +427,8 @@ class _Bench:
         return np.hstack([2 * best.model.cut - said, said]) if said.shape[1] == 1 else said
 
 
-def _last(net: Net) -> str:
-    return [name for name, layer in net.module.named_modules() if isinstance(layer, nn.Linear)][-1]
+def _linear(net: Net) -> list[str]:
+    return [name for name, layer in net.module.named_modules() if isinstance(layer, nn.Linear)]
 
 
 @torch.no_grad()

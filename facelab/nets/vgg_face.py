@@ -6,7 +6,7 @@ and of low-cost transfer.
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,25 @@ class VGGFace(nn.Module):
         for layer in self.children():
             x = layer(x)
         return x
+
+
+def pooled(shares: Mapping[str, float], outputs: int = 2) -> nn.Sequential:
+    """VGG-Face's convolutions with these shares of its filters, average pooling, one linear layer: what sparse transfer
+    makes of it, with random weights, for counting its cost.
+
+    >>> pooled({name: 0.5 for name in CONVS})[0]
+    Conv2d(3, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+    """
+    layers, before = [], 3
+    for name, width in zip(
+        CONVS, (w for w, times in zip(WIDTHS, _TIMES, strict=True) for _ in range(times)), strict=True
+    ):
+        after = max(1, round(shares[name] * width))
+        if name.endswith("_1") and before != 3:
+            layers.append(nn.MaxPool2d(2))
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        before = after
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, outputs))
 
 
 def fold(module: VGGFace) -> VGGFace:
