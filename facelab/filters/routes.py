@@ -22,6 +22,7 @@ from facelab import cache, cost, errors, tasks
 from facelab.faces.faceset import FaceSet
 from facelab.filters import probes, sparse
 from facelab.filters.curves import TaskCurves, characteristic_curves
+from facelab.filters.heads import HEADS
 from facelab.filters.responses import responses
 from facelab.nets.net import Net
 from facelab.training.loop import fit
@@ -41,11 +42,12 @@ class Route:
     for each layer; "random" and "l1": as many per layer as "curves" keeps, at random or with the largest weights.
     macs_cut: the share of the multiplications that must go, which sets γ; or gamma itself. scale: β in front of the
     filters (ETL Eq. 5), in units of its root mean square. top: the layers behind the one that reads the task best go
-    (low-cost §4). start: the weights: "pretrained", those of "baseline" (the whole network after fine-tuning, whose own
-    curves then choose), or "scratch" (drawn anew). refit: the kept weights are fitted again, so that each layer gives
-    what it gave. train: "all" weights, the linear layers ("head"), or "nothing": the task is then read by ridge
-    regression from the pooled responses of the last layer, or, with all filters, of the best one. distil: half of what
-    is learnt is the label, half what the baseline says.
+    (low-cost §4). head: "pool", average pooling and one new linear layer, or "keep", the linear layers of the network,
+    of which only the last is new, or, where the baseline is cut, none. start: the weights: "pretrained", those of
+    "baseline" (the whole network after fine-tuning, whose own curves then choose), or "scratch" (drawn anew). refit:
+    the kept weights are fitted again, so that each layer gives what it gave. train: "all" weights, the linear layers
+    ("head"), or "nothing": the task is then read by ridge regression from the pooled responses of the last layer, or,
+    with all filters, of the best one. distil: half of what is learnt is the label, half what the baseline says.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Route:
     gamma: float | None = None
     scale: bool = False
     top: bool = False
+    head: str = "pool"
     start: str = "pretrained"
     refit: bool = False
     train: str = "all"
@@ -63,6 +66,7 @@ class Route:
         for what, value, known in (
             ("filters", self.filters, FILTERS),
             ("start", self.start, STARTS),
+            ("head", self.head, HEADS),
             ("train", self.train, TRAINED),
         ):
             if value not in known:
@@ -71,6 +75,13 @@ class Route:
             raise ValueError(f"route {self.name!r} cuts filters: say how much, by macs_cut or by gamma")
         if self.filters == "per layer" and self.gamma is not None:
             raise ValueError(f"route {self.name!r} has a γ per layer: say macs_cut, not gamma {self.gamma}")
+        idle = [what for what in ("macs_cut", "gamma", "top", "scale", "refit") if getattr(self, what)]
+        if self.filters == "all" and (idle or self.start == "baseline"):
+            raise ValueError(f"route {self.name!r} keeps all filters: {', '.join(idle) or 'start'} says nothing then")
+        if self.train == "nothing" and self.distil:
+            raise ValueError(f"route {self.name!r} trains nothing: there is nothing to distil into")
+        if self.top and self.head == "keep":
+            raise ValueError(f"route {self.name!r} takes the top layers off, so it cannot keep the head behind them")
         if self.scale and (self.refit or self.filters != "curves"):
             raise ValueError(f"route {self.name!r}: β scales what the curves keep at one γ, and not what is refitted")
 
@@ -98,7 +109,7 @@ class Row:
     def net(self) -> Net:
         """The trained network. ValueError where the route trained none."""
         if self.file is None:
-            raise ValueError(f"route {self.route.name!r} reads out of the whole network and trains none")
+            raise ValueError(f"route {self.route.name!r} reads out of responses and trains no network")
         return sparse.load(self.file)
 
 
@@ -155,7 +166,8 @@ class Journey:
         for route in routes:
             for row in self.of(task, route):
                 labels = self.faces.labels.iloc[row.test]
-                labels = labels.assign(**{"age band": pd.cut(labels["age"], (0, 20, 40, 60, 120), right=False)})
+                if "age band" in columns:
+                    labels = labels.assign(**{"age band": pd.cut(labels["age"], (0, 20, 40, 60, 121), right=False)})
                 value = _absolute(task, row.said, self.faces, row.test)
                 for column in columns:
                     for group, at in labels.groupby(column, observed=True).indices.items():
@@ -248,6 +260,10 @@ def travel(
             raise ValueError(f"task {name!r} is of kind {tasks.get(name).kind!r}: expected classes or a number")
     wanted = {name: routes[name] if isinstance(routes, Mapping) else routes for name in names}
     wanted = {name: [BASELINE, *(route for route in routes if route != BASELINE)] for name, routes in wanted.items()}
+    for name, every in wanted.items():
+        called = [route.name for route in every]
+        if twice := [one for one in called if called.count(one) > 1]:
+            raise ValueError(f"two routes to {name!r} are called {twice[0]!r}: their rows could not be told apart")
     work = [
         delayed(_go)(net, faces, name, wanted[name], seed, training, n_jobs > 1) for seed in seeds for name in names
     ]
@@ -351,11 +367,16 @@ class _Bench:
         """The network before training, and its γ (NaN without one)."""
         parent = self.baseline.net() if route.start == "baseline" else self.net
         if route.filters == "all":
-            return with_head(parent, self.outputs, seed=self.seed), 0.0
+            whole = with_head(parent, self.outputs, seed=self.seed)
+            whole.name = f"{self.net.name}-{self.task}"
+            if route.start == "scratch":
+                _draw(whole, self.seed)
+            return whole, np.nan
         keep, gamma = self.keep(route, parent)
         scale = self.scale(route, gamma, keep) if route.scale else None
         top = self.top(route)
-        small = sparse.cut(parent, keep, scale=scale, top=top, head="pool", outputs=self.outputs, seed=self.seed)
+        outputs = None if route.head == "keep" and route.start == "baseline" else self.outputs
+        small = sparse.cut(parent, keep, scale=scale, top=top, head=route.head, outputs=outputs, seed=self.seed)
         if route.refit:
             small = sparse.refit(small, parent, keep, self.train, seed=self.seed).net
         if route.start == "scratch":
@@ -377,7 +398,7 @@ class _Bench:
             keep, gamma = curves.knees(route.gamma), route.gamma
         else:
             found = sparse.budget(
-                parent, curves, route.macs_cut, per_layer=route.filters == "per layer", head="pool",
+                parent, curves, route.macs_cut, per_layer=route.filters == "per layer", head=route.head,
                 top=self.top(route), outputs=self.outputs,
             )  # fmt: skip
             keep, gamma = found.keep, np.nan if found.gamma is None else found.gamma

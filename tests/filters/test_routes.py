@@ -129,7 +129,7 @@ def test_the_saved_network_says_again_what_was_scored(journey, faces, task):
             continue
         if row.route.train == "nothing":
             assert row.file is None
-            with pytest.raises(ValueError, match=r"reads out of the whole network and trains none"):
+            with pytest.raises(ValueError, match=r"reads out of responses and trains no network"):
                 row.net()
             continue
         found = torch.from_numpy(np.asarray(row.net().predict(faces[row.test]))).double()
@@ -314,7 +314,7 @@ def test_decades():
         ({"filters": "per layer", "gamma": 0.1}, "has a γ per layer: say macs_cut, not gamma 0.1"),
         ({"filters": "curves", "gamma": 0.1, "scale": True, "refit": True}, "β scales what the curves keep"),
         ({"filters": "random", "gamma": 0.1, "scale": True}, "β scales what the curves keep"),
-        ({"scale": True}, "β scales what the curves keep"),
+        ({"scale": True}, "scale says nothing then"),
     ],
 )
 def test_bad_routes_are_refused_when_they_are_drawn(settings, says):
