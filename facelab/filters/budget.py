@@ -49,6 +49,7 @@ def budget(
     macs_cut: float,
     *,
     per_layer: bool = False,
+    least: float = 0.02,
     multiple: int = 1,
     head: str = "keep",
     top: str | None = None,
@@ -65,8 +66,9 @@ def budget(
     per_layer walks from the whole network, each step going to the point of one layer's curve that saves most MACs per
     unit of excess error, with its neighbours as wide as they are then; steps no longer needed at the end are taken
     back, and one γ for all is taken where it does better. Coupled layers go together, at one γ. No layer falls below 2
-    filters or 2 %. Layers without a knee stay whole, as in `knees`; only where nothing else reaches the budget they are
-    thinned too, all to the same share, by the L1 norm of their filters.
+    filters or the share `least` of them: a curve says what can be read from a layer, not what the next ones need of it,
+    and a network is as good as its narrowest place. Layers without a knee stay whole, as in `knees`; only where nothing
+    else reaches the budget they are thinned too, all to the same share, by the L1 norm of their filters.
 
     multiple: layers are widened to a multiple of it (16 is faster on most processors), by the filters that come in next
     on the LASSO path, then by L1 norm. Those have β = 0 at the knee, so `cut` cannot scale such a network by β.
@@ -90,6 +92,9 @@ def budget(
     """
     _check(net, curves, macs_cut)
     errors.whole("multiple", multiple, 1)
+    errors.number("least", least)
+    if not 0 < least <= 1:
+        raise ValueError(f"least {least!r} is out of range: expected a share of a layer's filters, 0 < least ≤ 1")
     small, _ = with_head(net, top, head, outputs, 0)
     total, widths = count(net).macs, Widths(small)
     knees = {name: curve for name, curve in curves.items() if name in small.convs and curve.knee(0.5)}
@@ -99,7 +104,7 @@ def budget(
     paths = []
     for group in widths.groups:
         seen = {name: knees[name] for name in group.member if name in knees}
-        paths.append(narrowing.path(group, seen, norms, per_layer, multiple))
+        paths.append(narrowing.path(group, seen, norms, least if per_layer else 0, multiple))
     walk = _Walk(widths, paths, (1 - macs_cut) * total)
     sighted = [u for u, path in enumerate(paths) if path.excess]
     gamma, at = walk.uniform()
@@ -116,7 +121,7 @@ def budget(
         if any(found) and not (walk.fits(at) and walk.price(at) < walk.price(found)):
             at, gamma = found, None
     if not walk.fits(at):
-        hint = "" if per_layer else "; per_layer=True may cut more"
+        hint = f" with least={least:g}" if per_layer else "; per_layer=True may cut more"
         raise ValueError(
             f"{net.name!r} cannot lose {macs_cut:.1%} of its MACs by the curves of {curves.task!r}: at most "
             f"{1 - walk.macs(at) / total:.1%}{hint}"

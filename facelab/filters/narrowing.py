@@ -37,11 +37,11 @@ class Path:
         return self.stays @ self.group.into
 
 
-def path(group: Group, curves: dict[str, Curve], norms: dict, floor: bool, multiple: int) -> Path:
+def path(group: Group, curves: dict[str, Curve], norms: dict, floor: float, multiple: int) -> Path:
     """The group at every γ that changes what its layers keep.
 
-    norms: layer → (C,) of its filters, to choose of those that the LASSO path never takes in; floor: keep 2 filters and
-    2 % of a layer, else 1; multiple: the one every width is rounded up to.
+    norms: layer → (C,) of its filters, to choose of those that the LASSO path never takes in; floor: the share of a
+    layer's filters that stays in any case (and 2 filters, where not 0); multiple: every width is rounded up to it.
     """
     share = {name: (c.rmse - c.rmse.min()) / (c.null_rmse - c.rmse.min()) for name, c in curves.items()}
     # Eq. 4 is strict: a model is in for every γ above its own share
@@ -70,7 +70,7 @@ def thinner(group: Group, norms: dict, multiple: int) -> Path:
     shares, stays = np.geomspace(1, 0.02, THIN), []
     for share in shares:
         keep = {name: index[: int(np.ceil(share * len(index)))] for name, index in order.items()}
-        stays.append(_widen(group, group.stay(keep), order, True, multiple))
+        stays.append(_widen(group, group.stay(keep), order, 0.02, multiple))
     return Path(group, np.full(THIN, np.nan), np.zeros(THIN), {}, np.array(stays))
 
 
@@ -80,7 +80,7 @@ def _order(curve: Curve, index: int, norm: np.ndarray) -> np.ndarray:
     return np.lexsort((-norm, np.where(later.any(0), later.argmax(0), len(later))))
 
 
-def _widen(group: Group, stays: np.ndarray, order: dict, floor: bool, multiple: int) -> np.ndarray:
+def _widen(group: Group, stays: np.ndarray, order: dict, floor: float, multiple: int) -> np.ndarray:
     """More sets, in the order of their first filters, until every layer is as wide as it should be. Sets that several
     layers share are taken for the narrowest of them, further ones for the wider layers alone."""
     stays, rank = stays.copy(), np.full(len(stays), np.inf)
@@ -90,7 +90,7 @@ def _widen(group: Group, stays: np.ndarray, order: dict, floor: bool, multiple: 
     for member in sorted(group.member.values(), key=len):
         each, c = np.bincount(member, minlength=len(stays)), len(member)
         width = each[stays].sum()
-        wanted = max(width, *((2, c // 50) if floor else (1,)))
+        wanted = max(width, *((2, int(np.ceil(floor * c))) if floor else (1,)))
         wanted = min(c, -(-wanted // multiple) * multiple)
         free = np.flatnonzero(~stays & ~done & (each > 0))
         for s in free[np.argsort(rank[free], kind="stable")]:

@@ -39,7 +39,8 @@ class Route:
     """One way to a task.
 
     filters: which stay: "all"; "curves", ETL's: those with a weight at the knee, one γ for all layers; "per layer": a γ
-    for each layer; "random" and "l1": as many per layer as "curves" keeps, at random or with the largest weights.
+    for each layer, none of which keeps less than the share `least`; "random" and "l1": as many per layer as "curves"
+    keeps, at random or with the largest weights.
     macs_cut: the share of the multiplications that must go, which sets γ; or gamma itself. scale: β in front of the
     filters (ETL Eq. 5), in units of its root mean square. top: the layers behind the one that reads the task best go
     (low-cost §4). head: "pool", average pooling and one new linear layer, or "keep", the linear layers of the network,
@@ -55,6 +56,7 @@ class Route:
     macs_cut: float | None = None
     gamma: float | None = None
     scale: bool = False
+    least: float = 0.02
     top: bool = False
     head: str = "pool"
     start: str = "pretrained"
@@ -398,8 +400,8 @@ class _Bench:
             keep, gamma = curves.knees(route.gamma), route.gamma
         else:
             found = sparse.budget(
-                parent, curves, route.macs_cut, per_layer=route.filters == "per layer", head=route.head,
-                top=self.top(route), outputs=self.outputs,
+                parent, curves, route.macs_cut, per_layer=route.filters == "per layer", least=route.least,
+                head=route.head, top=self.top(route), outputs=self.outputs,
             )  # fmt: skip
             keep, gamma = found.keep, np.nan if found.gamma is None else found.gamma
         if route.filters in ("random", "l1"):

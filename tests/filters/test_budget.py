@@ -219,6 +219,16 @@ def test_the_network_stays_as_it_is():
     assert net.training and all(torch.equal(value, before[name]) for name, value in net.module.state_dict().items())
 
 
+def test_no_layer_falls_below_the_least_share():
+    net = make("chain")
+    found = sparse.budget(net, curves_of(net), 0.6, per_layer=True, least=0.55)
+    widths = {name: layer.out_channels for name, layer in net.convs.items()}
+    assert all(len(kept) >= 0.55 * widths[name] for name, kept in found.keep.items())
+    assert found.macs_cut >= 0.6
+    with pytest.raises(ValueError, match="least 0 is out of range"):
+        sparse.budget(net, curves_of(net), 0.6, per_layer=True, least=0)
+
+
 def test_bad_budgets_are_refused():
     net = make("chain")
     curves = curves_of(net)
@@ -233,7 +243,7 @@ def test_bad_budgets_are_refused():
         sparse.budget(make("mine"), curves, 0.5)
     with pytest.raises(ValueError, match="its curve is of 8"):
         sparse.budget(nets.wrap(chain((9, 20, 24, 16)), size=16), curves, 0.5)
-    with pytest.raises(ValueError, match=r"cannot lose 99.9% .* at most \d\d\.\d%$"):
+    with pytest.raises(ValueError, match=r"cannot lose 99.9% .* at most \d\d\.\d% with least=0.02$"):
         sparse.budget(net, curves, 0.999, per_layer=True)
     with pytest.raises(ValueError, match="no layer has a knee for 'yaw'"):
         sparse.budget(net, curves_of(net, blind=net.convs), 0.5)
