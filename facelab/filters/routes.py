@@ -147,7 +147,7 @@ class Journey:
 
     def kept(self, task: str, route: str, *, bootstraps: int = 1000, seed: int = 0) -> tuple[float, float, float]:
         """Per cent of the baseline's score that the route keeps, mean over seeds, with a 95 % interval: held-out people
-        drawn again, the same for both, in every seed."""
+        drawn again, the same for both, in every seed. ValueError where the baseline explains nothing."""
         rng, draws, points = np.random.default_rng(seed), [], []
         base = {row.seed: row for row in self.of(task, BASELINE.name)}
         for row in self.of(task, route):
@@ -156,6 +156,8 @@ class Journey:
             good = [_each(task, r.said, self.faces, r.test) for r in (row, whole)]  # (n,) of either
             known = np.isfinite(good[0])
             sums = [np.bincount(people[known], weights=g[known], minlength=people.max() + 1) for g in good]
+            if sums[1].sum() <= 0:
+                raise ValueError(f"the baseline explains nothing of {task!r} (R² ≤ 0): there is nothing to keep")
             times = rng.multinomial(len(sums[0]), np.full(len(sums[0]), 1 / len(sums[0])), size=bootstraps)
             points.append(100 * sums[0].sum() / sums[1].sum())
             draws.append(100 * (times @ sums[0]) / np.maximum(times @ sums[1], 1e-12))
@@ -224,7 +226,8 @@ def _absolute(task: str, said: np.ndarray, faces: FaceSet, rows) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Training:
-    """How every route is trained: `fl.fit`'s settings. held_out: share of the people a score is taken on."""
+    """How every route is trained: `fl.fit`'s settings. held_out: share of the people a score is taken on;
+    refit_faces: as many of the others are looked at where weights are refitted."""
 
     epochs: int = 8
     batch: int = 64
@@ -232,6 +235,7 @@ class Training:
     weight_decay: float = 0.02
     precision: str = "bf16"
     held_out: float = 0.25
+    refit_faces: int = 1000
 
 
 def travel(
@@ -380,7 +384,7 @@ class _Bench:
         outputs = None if route.head == "keep" and route.start == "baseline" else self.outputs
         small = sparse.cut(parent, keep, scale=scale, top=top, head=route.head, outputs=outputs, seed=self.seed)
         if route.refit:
-            small = sparse.refit(small, parent, keep, self.train, seed=self.seed).net
+            small = sparse.refit(small, parent, keep, self.train, most=self.training.refit_faces, seed=self.seed).net
         if route.start == "scratch":
             _draw(small, self.seed)
         small.name = f"{self.net.name}-{self.task}"
