@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -30,7 +31,7 @@ def test_reference_pages_are_those_of_their_results():
 def test_readme_code_runs_and_ends_in_a_table(monkeypatch):
     """As printed, on fewer and smaller faces and a network that needs no download."""
     text = (ROOT / reference.PAGE).read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    code, further = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     load = fl.faces.load
 
     def few(name):
@@ -51,3 +52,7 @@ def test_readme_code_runs_and_ends_in_a_table(monkeypatch):
     table = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
     assert list(table["layer"]) == ["0", "2"] and set(table["task"]) == {"yaw"}
     assert set(names["curves"]) == {"yaw", "age"}
+    names["curves"] = {"yaw": SimpleNamespace(knees=lambda gamma: {"0": [0, 2], "2": [1]})}  # noise has none
+    exec(compile(further, "README.md", "exec"), names)
+    assert [layer.out_channels for layer in names["small"].convs.values()] == [2]  # the last one gives the output
+    assert names["done"].metric == "mae"
