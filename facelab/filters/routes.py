@@ -31,6 +31,7 @@ from facelab.training.objective import present, with_head
 FILTERS = ("all", "curves", "per layer", "random", "l1")
 STARTS = ("pretrained", "baseline", "scratch")
 TRAINED = ("all", "head", "nothing")
+LEAST = 0.02
 VERSION = 1  # raised when a row would come out otherwise
 
 
@@ -40,7 +41,7 @@ class Route:
 
     filters: which stay: "all"; "curves", ETL's: those with a weight at the knee, one γ for all layers; "per layer": a γ
     for each layer, none of which keeps less than the share `least`; "random" and "l1": as many per layer as "curves"
-    keeps, at random or with the largest weights.
+    keeps (as "per layer" keeps, where `least` is given), at random or with the largest weights.
     macs_cut: the share of the multiplications that must go, which sets γ; or gamma itself. scale: β in front of the
     filters (ETL Eq. 5), in units of its root mean square. top: the layers behind the one that reads the task best go
     (low-cost §4). head: "pool", average pooling and one new linear layer, or "keep", the linear layers of the network,
@@ -56,7 +57,7 @@ class Route:
     macs_cut: float | None = None
     gamma: float | None = None
     scale: bool = False
-    least: float = 0.02
+    least: float = LEAST
     top: bool = False
     head: str = "pool"
     start: str = "pretrained"
@@ -108,11 +109,11 @@ class Row:
     test: np.ndarray
     file: Path | None
 
-    def net(self) -> Net:
+    def net(self, device="auto") -> Net:
         """The trained network. ValueError where the route trained none."""
         if self.file is None:
             raise ValueError(f"route {self.route.name!r} reads out of responses and trains no network")
-        return sparse.load(self.file)
+        return sparse.load(self.file, device=device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +148,8 @@ class Journey:
 
     def kept(self, task: str, route: str, *, bootstraps: int = 1000, seed: int = 0) -> tuple[float, float, float]:
         """Per cent of the baseline's score that the route keeps, mean over seeds, with a 95 % interval: held-out people
-        drawn again, the same for both, in every seed. ValueError where the baseline explains nothing."""
+        drawn again, the same for both, in every seed. Some people are held out in several
+        seeds, and what training anew would change is not in it. ValueError where the baseline explains nothing."""
         rng, draws, points = np.random.default_rng(seed), [], []
         base = {row.seed: row for row in self.of(task, BASELINE.name)}
         for row in self.of(task, route):
@@ -162,23 +164,28 @@ class Journey:
             points.append(100 * sums[0].sum() / sums[1].sum())
             draws.append(100 * (times @ sums[0]) / np.maximum(times @ sums[1], 1e-12))
         low, high = np.quantile(np.mean(draws, 0), (0.025, 0.975))
-        return float(np.mean(points)), float(low), float(high)
+        point = float(np.mean(points))
+        return point, min(float(low), point), max(float(high), point)
 
     def groups(self, task: str, routes: Sequence[str], columns=("gender", "ethnicity", "age band")) -> pd.DataFrame:
-        """The score of every group of held-out people by route, over all seeds: accuracy, or mean absolute error."""
-        found = []
+        """The score of every group of held-out people by route, over all seeds: accuracy, or mean absolute error; with
+        the numbers of faces and people. Columns that the faces have no labels of are left out."""
+        labels, found = self.faces.labels, []
+        if "age" in labels:
+            labels = labels.assign(**{"age band": pd.cut(labels["age"], (0, 20, 40, 60, 121), right=False)})
         for route in routes:
             for row in self.of(task, route):
-                labels = self.faces.labels.iloc[row.test]
-                if "age band" in columns:
-                    labels = labels.assign(**{"age band": pd.cut(labels["age"], (0, 20, 40, 60, 121), right=False)})
-                value = _absolute(task, row.said, self.faces, row.test)
-                for column in columns:
-                    for group, at in labels.groupby(column, observed=True).indices.items():
-                        found.append({"group": f"{column}: {group}", "route": route, "faces": len(at)})
-                        found[-1]["score"] = np.nanmean(value[at])
+                own = labels.iloc[row.test]
+                who, value = self.faces.identities[row.test], _absolute(task, row.said, self.faces, row.test)
+                for column in [column for column in columns if column in labels]:
+                    for group, at in own.groupby(column, observed=True).indices.items():
+                        one = {"group": f"{column}: {group}", "route": route, "score": np.nanmean(value[at])}
+                        found.append(one | {"faces": len(at), "people": len(np.unique(who[at]))})
+        if not found:
+            raise ValueError(f"{self.faces.name!r} has labels of none of {', '.join(columns)}: there are no groups")
         table = pd.DataFrame(found).groupby(["group", "route"], sort=False).mean().unstack()
-        return table["score"][list(routes)].assign(faces=table["faces"].iloc[:, 0].astype(int))
+        sizes = {what: table[what].iloc[:, 0].round().astype(int) for what in ("faces", "people")}
+        return table["score"][list(routes)].assign(**sizes)
 
 
 def goodness(task: str, scores: dict) -> float:
@@ -371,7 +378,7 @@ class _Bench:
 
     def start(self, route: Route) -> tuple[Net, float]:
         """The network before training, and its γ (NaN without one)."""
-        parent = self.baseline.net() if route.start == "baseline" else self.net
+        parent = self.baseline.net(self.net.device) if route.start == "baseline" else self.net
         if route.filters == "all":
             whole = with_head(parent, self.outputs, seed=self.seed)
             whole.name = f"{self.net.name}-{self.task}"
@@ -403,8 +410,9 @@ class _Bench:
         if route.gamma is not None:
             keep, gamma = curves.knees(route.gamma), route.gamma
         else:
+            per_layer = route.filters == "per layer" or (route.filters != "curves" and route.least > LEAST)
             found = sparse.budget(
-                parent, curves, route.macs_cut, per_layer=route.filters == "per layer", least=route.least,
+                parent, curves, route.macs_cut, per_layer=per_layer, least=route.least,
                 head=route.head, top=self.top(route), outputs=self.outputs,
             )  # fmt: skip
             keep, gamma = found.keep, np.nan if found.gamma is None else found.gamma
@@ -420,7 +428,7 @@ class _Bench:
     def curves(self, start: str) -> TaskCurves:
         start = "baseline" if start == "baseline" else "pretrained"
         if start not in self.memory:
-            net = self.baseline.net() if start == "baseline" else self.net
+            net = self.baseline.net(self.net.device) if start == "baseline" else self.net
             table = responses(net, self.train, progress=False)
             self.memory[start] = characteristic_curves(
                 table.moments([self.task], seed=self.seed), half_samples=0, progress=False
@@ -460,9 +468,17 @@ def _linear(net: Net) -> list[str]:
 
 @torch.no_grad()
 def _draw(net: Net, seed: int) -> None:
-    """New weights (He's) in every convolution, drawn from `seed`."""
-    generator = torch.Generator().manual_seed(seed)
-    for layer in net.convs.values():
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+    """New weights in every layer but the last linear one, which is new already: He's in convolutions and linear layers,
+    torch's own in others. ValueError for a layer with weights that torch cannot draw."""
+    generator, last = torch.Generator().manual_seed(seed), _linear(net)[-1:]
+    for name, layer in net.module.named_modules():
+        if name in last or not list(layer.parameters(recurse=False)):
+            continue
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+        else:
+            raise ValueError(f"layer {name!r} ({type(layer).__name__}) of {net.name!r} cannot be drawn anew")

@@ -20,10 +20,13 @@ def locate(faces: FaceSet, *, least: float = 0.5, batch: int = 256, device="auto
 
     It looks at central squares of several sizes, believes the one in which it is surest of a face, and looks once more
     at the face aligned by what it read there. least: below this probability of a face in the second look, there is
-    none. For pictures with the face near the middle; nothing is searched for elsewhere. ValueError: no faces.
+    none. For pictures with the face near the middle; nothing is searched for elsewhere. ValueError: no
+    faces, or pictures that are not square.
     """
     if len(faces) == 0:
         raise ValueError(f"face set {faces.name!r} is empty: there is nothing to locate")
+    if faces.images.shape[2] != faces.images.shape[3]:
+        raise ValueError(f"images of {faces.images.shape[2]} × {faces.images.shape[3]}: expected square ones")
     net = load("landmarks", device=device)
     found = [
         _locate(net, torch.from_numpy(np.array(faces.images[i : i + batch])).to(net.device), least)

@@ -124,7 +124,7 @@ def _pairs(settings: tuple[str, ...], example: str) -> dict[str, str]:
 @click.option("--lfw", type=click.Path(path_type=Path), help="LFW's folder, for its official pairs; not trained on.")
 @click.option("--epochs", default=14, show_default=True)
 @click.option("--seed", default=1, show_default=True, help="Of the people and the weights.")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: the one facelab loads]")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: vgg-narrow.safetensors]")
 def train(
     network: str, people: int, photos: tuple[Path, ...], lfw: Path | None, epochs: int, seed: int, out: Path | None
 ) -> None:
@@ -151,7 +151,7 @@ def train(
             "measured": narrow.examine(net, lfw),
         }
         click.echo(json.dumps(about, indent=1))
-        click.echo(narrow.write(net, about, out or narrow.FILE))
+        click.echo(narrow.write(net, about, out or Path(f"{network}.safetensors")))
 
 
 @main.command()

@@ -16,7 +16,7 @@ from facelab.workbench import style
 
 BASELINE = "full fine-tuning"  # the name of `routes.BASELINE`; a test holds them together
 KINDS = {"baseline": "#000000", "control": "#999999", "ETL": "#0072B2", "ours": "#D55E00"}
-MARKERS = {"baseline": "*", "control": "x+1234", "ETL": "os^Dv", "ours": "PXdph<>8H"}
+MARKERS = {"baseline": "*", "control": "x+1234|", "ETL": "os^Dv<>", "ours": "PXdph<>8H"}
 COSTS = {"macs": "MACs", "parameters": "parameters", "size": "bytes"}
 COSTS |= {f"conv_{what}": f"{name}, convolutions only" for what, name in COSTS.items()}
 DASHED = (0, (4, 2))
