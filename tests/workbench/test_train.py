@@ -77,11 +77,11 @@ def test_another_training_has_another_checkpoint(calls, tmp_path):
     assert all(folder.is_relative_to(tmp_path / "cache") for folder in folders)
 
 
-def test_without_out_the_file_that_facelab_loads_is_written(calls, tmp_path, monkeypatch):
-    monkeypatch.setattr(narrow, "FILE", tmp_path / "weights" / "vgg-narrow.safetensors")
+def test_without_out_a_file_is_written_here_and_not_into_the_package(calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = facelab("train", "vgg-narrow")
-    assert result.exit_code == 0 and result.output.splitlines()[-1] == str(narrow.FILE)
-    assert narrow.FILE.is_file()
+    assert result.exit_code == 0 and result.output.splitlines()[-1] == "vgg-narrow.safetensors"
+    assert (tmp_path / "vgg-narrow.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
