@@ -26,7 +26,7 @@ from facelab.filters.heads import HEADS
 from facelab.filters.responses import responses
 from facelab.nets.net import Net
 from facelab.training.loop import fit
-from facelab.training.objective import present, with_head
+from facelab.training.objective import Objective, present, with_head
 
 FILTERS = ("all", "curves", "per layer", "random", "l1")
 STARTS = ("pretrained", "baseline", "scratch")
@@ -390,6 +390,8 @@ class _Bench:
         top = self.top(route)
         outputs = None if route.head == "keep" and route.start == "baseline" else self.outputs
         small = sparse.cut(parent, keep, scale=scale, top=top, head=route.head, outputs=outputs, seed=self.seed)
+        if outputs is None and tasks.get(self.task).kind == "regression":
+            self.standardise(small)
         if route.refit:
             small = sparse.refit(small, parent, keep, self.train, most=self.training.refit_faces, seed=self.seed).net
         if route.start == "scratch":
@@ -401,6 +403,14 @@ class _Bench:
         """β by layer, divided by its root mean square over the filters kept: its unit is the label's per response."""
         betas = {layer: beta for layer, beta in self.curves(route.start).betas(gamma).items() if layer in keep}
         return {layer: beta / np.sqrt(np.mean(beta[keep[layer]] ** 2)) for layer, beta in betas.items()}
+
+    @torch.no_grad()
+    def standardise(self, net: Net) -> None:
+        """Let a network that says numbers in the task's unit (`Fit.finished`) say them as they are trained."""
+        objective = Objective.of(self.task, self.train.labels)
+        last = net.module.get_submodule(_linear(net)[-1])
+        last.weight.div_(objective.scale)
+        last.bias.sub_(objective.center).div_(objective.scale)
 
     def top(self, route: Route) -> str | None:
         return self.curves(route.start).best_layer if route.top else None
