@@ -336,3 +336,10 @@ def test_tasks_that_have_no_way_are_named(faces, fits):
     with pytest.raises(TypeError, match=r"expected a Net .* not Sequential"):
         travel(toy_net().module, faces, "yaw", ROUTES)
     assert fits == []
+
+
+def test_a_cut_of_the_baseline_goes_on_from_what_that_says(faces):
+    hardly = Training(epochs=1, lr=1e-9, precision="32")
+    route = Route("as it was", filters="per layer", macs_cut=0.05, least=0.8, start="baseline", head="keep")
+    baseline, cut = go(faces, "yaw", [route], training=hardly).rows
+    assert np.abs(cut.said - baseline.said).mean() < 0.5 * np.std(faces.labels["yaw"])
