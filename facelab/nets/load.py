@@ -72,7 +72,7 @@ def load(name: str, *, weights: str | Path | None = None, device: str | torch.de
         net = _torchvision(name, weights)
     else:
         raise _unknown(name)
-    # On one CPU thread channels last takes 9.5 instead of 14.6 ms an image for identity, 2.3 instead of 2.9 for age.
+    # Convolutions run faster on a CPU with channels last.
     return net.to(where, memory_format=torch.channels_last).eval()
 
 

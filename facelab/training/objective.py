@@ -124,8 +124,7 @@ class Objective:
         """The targets of the mirror images: yaw and roll change sign, poses change sides, the rest stays."""
         about = tasks.get(self.task)
         if about.flip == "mirror":
-            sides = {"left": "right", "right": "left"}
-            names = [" ".join(sides.get(word, word) for word in c.split()) for c in about.classes]
+            names = tasks.flip_labels(pd.DataFrame({about.name: about.classes}))[about.name]
             return target[:, [about.classes.index(name) for name in names]]
         return -target if about.flip == "negate" else target
 
