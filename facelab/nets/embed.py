@@ -29,8 +29,8 @@ def embed(
 
     nets: a `Net`, a name that `load` knows, or a list of these; `nets.SOURCES` is all six. What the embedding is,
     `Net.embedding` says. device: where networks given by name are put; a `Net` stays where it is. batch: images in one
-    pass; None: on a CPU as many as have 300,000 pixels, at most 32 (the maps of more do not fit its caches: at 32 a
-    pass the object network takes twice as long as at 6), else 128.
+    pass; None: on a CPU as many as have 300,000 pixels, at most 32 (the maps of more do not
+    fit its caches), else 128.
 
     The embeddings are kept in the cache under all they depend on, in chunks of 4,096 images, from where an interrupted
     call goes on; a second call reads them without running the network. While anything is hooked onto a network nothing
