@@ -1,6 +1,7 @@
 """Routes to a task: each ends as it was asked to, is gone once, and is measured against the same fine-tuning."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from facelab.faces.faceset import FaceSet
-from facelab.filters import routes
+from facelab.filters import route_bench
 from facelab.filters.routes import BASELINE, Journey, Route, Training, decade, goodness, score, travel
 from facelab.nets import wrap
 
@@ -75,8 +76,8 @@ def journey(faces):
 @pytest.fixture
 def fits(monkeypatch):
     """The targets of every training from here on."""
-    calls, fit = [], routes.fit
-    monkeypatch.setattr(routes, "fit", lambda *args, **more: calls.append(more["targets"]) or fit(*args, **more))
+    calls, fit = [], route_bench.fit
+    monkeypatch.setattr(route_bench, "fit", lambda *args, **more: calls.append(more["targets"]) or fit(*args, **more))
     return calls
 
 
@@ -192,9 +193,24 @@ def test_anything_else_is_another_row(journey, faces, fits, change):
     assert len(fits) == 2
 
 
+@pytest.mark.parametrize(
+    ("route", "key"),
+    [
+        (BASELINE, "8e510c0f0e6daf7c"),
+        (Route("plain ETL", filters="curves", macs_cut=0.558), "e81832ab42a75e3b"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_finished_rows_are_found_again(route, key):
+    """The keys as they are in caches out there: a change that needs other rows raises VERSION."""
+    net, faces = SimpleNamespace(name="toy", fingerprint="net"), SimpleNamespace(name="bars", fingerprint="faces")
+    bench = route_bench.Bench(net, faces, "yaw", 3, Training(epochs=6, refit_faces=1000))
+    assert route_bench.VERSION == 1 and bench.entry(route).name == f"toy-yaw-{route.name}-{key}"
+
+
 def test_an_interrupted_journey_goes_on(faces, monkeypatch):
     training, some = replace(TRAINING, epochs=1), ROUTES[:3]
-    fit, done = routes.fit, []
+    fit, done = route_bench.fit, []
 
     def stop(*args, **more):
         if len(done) == 2:
@@ -202,11 +218,11 @@ def test_an_interrupted_journey_goes_on(faces, monkeypatch):
         done.append(1)
         return fit(*args, **more)
 
-    monkeypatch.setattr(routes, "fit", stop)
+    monkeypatch.setattr(route_bench, "fit", stop)
     with pytest.raises(KeyboardInterrupt):
         go(faces, "gender", some, training=training, seeds=[3])
     calls = []
-    monkeypatch.setattr(routes, "fit", lambda *args, **more: calls.append(1) or fit(*args, **more))
+    monkeypatch.setattr(route_bench, "fit", lambda *args, **more: calls.append(1) or fit(*args, **more))
     whole = go(faces, "gender", some, training=training, seeds=[3])
     assert len(calls) == 4 - 2 and len(whole.rows) == 4
 
