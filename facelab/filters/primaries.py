@@ -11,6 +11,7 @@ from facelab.filters import saved
 from facelab.training.loop import fit
 
 HISTORY, WEIGHTS, CHECKPOINT = "history.csv", "net.safetensors", "checkpoint"
+VERSION = 1  # raised when a network would be trained otherwise
 
 
 def trained(
@@ -67,5 +68,6 @@ def trained(
 
     about = {"net": net.fingerprint, "faces": faces.fingerprint, "task": task}
     about |= {"finish": getattr(finish, "__name__", None), "settings": {k: settings[k] for k in sorted(settings)}}
+    about |= {"version": VERSION} if VERSION > 1 else {}  # the first had none in its key
     entry = cache.build(cache.path("trained", name, **about), fill, about)
     return saved.load(entry / WEIGHTS, device=device), pd.read_csv(entry / HISTORY)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from itertools import combinations_with_replacement
 
@@ -231,3 +232,9 @@ def test_a_trained_network_is_kept(tmp_path, monkeypatch):
     assert (one.predict(faces) == two.predict(faces)).all()
     pd.testing.assert_frame_equal(history, again)
     assert not list(tmp_path.rglob("checkpoint"))
+    manifests = list(tmp_path.rglob("trained/*/entry.json"))
+    about = json.loads(manifests[0].read_text(encoding="utf-8"))["about"]
+    assert len(manifests) == 1 and set(about) == {"net", "faces", "task", "finish", "settings"}
+    monkeypatch.setattr(primaries, "VERSION", primaries.VERSION + 1)
+    primaries.trained(net, faces, "gender", epochs=2, progress=False)
+    assert len(list(tmp_path.rglob("trained/*/entry.json"))) == 2
