@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from facelab.errors import lacking, unknown, whole
+from facelab.nets.embed import Mapped
 
 BLOCK = 2048  # rows held in memory at a time
 DEAD = 1e-6  # a spread below this share of the largest value is float32 rounding
@@ -20,7 +21,8 @@ DEAD = 1e-6  # a spread below this share of the largest value is float32 roundin
 class Rows:
     """Embeddings of M sources side by side, read block by block; nothing is copied until then.
 
-    x: a dictionary source → (n, d_i), or an array (n, Σ d_i) with sources = {name: width}. Arrays may be memory maps.
+    x: a dictionary source → (n, d_i), or an array (n, Σ d_i) with sources = {name: width}. Arrays may be memory maps,
+    or `Mapped`, as `fl.embed(…, mapped=True)` gives them.
     ValueError: sources missing, unknown or of another width than in `sources`, or of unequal length.
     """
 
@@ -93,7 +95,7 @@ class Rows:
 
 
 def _matrix(what: str, x):
-    array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    array = x if isinstance(x, (np.ndarray, Mapped)) else np.asarray(x)
     if array.ndim != 2:
         raise ValueError(f"{what} has shape {array.shape}: expected (faces, width)")
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):

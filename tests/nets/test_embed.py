@@ -146,3 +146,24 @@ def test_refuses_empty_sets_and_two_of_one_name(net, pictures):
 def test_the_name_of_the_set_does_not_matter_to_the_values(net, pictures):
     named = dataclasses.replace(pictures, name="others")
     np.testing.assert_array_equal(quiet(net, named), quiet(net, pictures))
+
+
+def test_mapped_reads_the_same_from_disk_as_several_sets_do_in_memory(net, pictures, monkeypatch):
+    monkeypatch.setattr(embeds, "CHUNK", 3)
+    other = dataclasses.replace(pictures, name="other", images=pictures.images[::-1].copy())
+    whole = quiet(net, [pictures, other])
+    found = quiet(net, [pictures, other], mapped=True)
+    assert isinstance(found, embeds.Mapped) and found.shape == whole.shape == (2 * len(pictures), whole.shape[1])
+    assert all(isinstance(part, np.memmap) for part in found.parts)
+    rows = np.random.default_rng(0).permutation(len(whole))
+    assert np.array_equal(found[rows], whole[rows]) and np.array_equal(np.asarray(found), whole)
+    assert np.array_equal(found[4:9], whole[4:9]) and found[:0].shape == (0, whole.shape[1])
+    with pytest.raises(IndexError):
+        found[[len(whole)]]
+
+
+def test_mapped_needs_the_cache(net, pictures):
+    with pytest.raises(ValueError, match="cached is False"):
+        quiet(net, pictures, mapped=True, cached=False)
+    with pytest.raises(ValueError, match="no face set"):
+        quiet(net, [])
