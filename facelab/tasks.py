@@ -3,7 +3,7 @@
 In a label table a regression task is one float column (NaN = missing), a `classes` task one text column
 (missing = None / NaN), a `labels` task (several may be true at once) one float column per class named
 `task:class` with 1, 0 or NaN. `pose` is derived from `yaw` and `pitch` where the table has no column of its
-own.
+own, `age_band` from `age`.
 """
 
 from dataclasses import dataclass
@@ -55,6 +55,8 @@ class Task:
         missing = [c for c in self.columns if c not in table]
         if missing and self.name == "pose" and {"yaw", "pitch"} <= set(table):
             return pose_bins(table["yaw"].to_numpy(float), table["pitch"].to_numpy(float))
+        if missing and self.name == "age_band" and "age" in table:
+            return age_bands(TASKS["age"].encode(table))
         if missing:
             lacks = ", ".join(map(repr, missing))
             raise ValueError(f"task {self.name!r} has no labels here: the table lacks {lacks}")
@@ -111,6 +113,17 @@ def pose_bins(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(yaw) | np.isnan(pitch), -1, bins).astype(np.int64)
 
 
+def age_bands(age: np.ndarray) -> np.ndarray:
+    """The stretch of `AGE_BANDS` that an age in years falls into, −1 where it is missing.
+
+    >>> age_bands(np.array([4.0, 13.0, 80.0, np.nan]))
+    array([ 0,  1,  5, -1])
+    """
+    bands = np.digitize(age, AGE_BANDS)
+    return np.where(np.isnan(age), -1, bands).astype(np.int64)
+
+
+AGE_BANDS = (13, 20, 35, 50, 65)  # years, where bands begin
 EXPRESSIONS = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
 _SIDES = ("right", "frontal", "left")
 _POSES = tuple(f"{up} {side}" for up in ("down", "level", "up") for side in _SIDES)
@@ -122,6 +135,7 @@ TASKS = {
         Task("gender", "classes", "accuracy", ("female", "male")),
         Task("ethnicity", "classes", "accuracy", ("white", "black", "asian", "indian", "other")),
         Task("age", "regression", "mae", unit="years", low=0, high=120),
+        Task("age_band", "classes", "accuracy", ("0–12", "13–19", "20–34", "35–49", "50–64", "65+"), unit="years"),
         Task("expression", "classes", "accuracy", EXPRESSIONS),
         Task("valence", "regression", "rmse", low=-1, high=1, about="unpleasant −1 to pleasant +1"),
         Task("yaw", "regression", "mae", unit="degrees", low=-180, high=180, flip="negate",
