@@ -20,8 +20,8 @@ class Residual(nn.Module):
         super().__init__()
         self.reduce = nn.utils.skip_init(nn.Linear, width, dimension, bias=False)
         self.restore = nn.utils.skip_init(nn.Linear, dimension, width, bias=False)
-        self.encoder = _three(width, hidden, dimension * (1 + spread))
-        self.decoder = _three(dimension, hidden, width)
+        self.encoder = three(width, hidden, dimension * (1 + spread))
+        self.decoder = three(dimension, hidden, width)
         self.register_buffer("sigma", torch.ones(dimension))
 
     @torch.no_grad()
@@ -53,7 +53,8 @@ class Residual(nn.Module):
         return self.restore(code) + self.decoder(code / self.sigma)  # (b, D)
 
 
-def _three(a: int, hidden: int, b: int) -> nn.Sequential:
+def three(a: int, hidden: int, b: int) -> nn.Sequential:
+    """Three fully connected layers a → hidden → hidden → b with GELU between; the weights are not yet set."""
     sizes = [(a, hidden), (hidden, hidden), (hidden, b)]
     first, second, third = (nn.utils.skip_init(nn.Linear, i, o) for i, o in sizes)
     return nn.Sequential(first, nn.GELU(), second, nn.GELU(), third)

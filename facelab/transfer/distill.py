@@ -1,0 +1,194 @@
+"""Distilling a fused code into one small student, and putting the student to work (general-model §3.3–3.4).
+
+Every training is `fl.fit`; here stands what it is fed and how students are put together.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from facelab import errors
+from facelab.faces.faceset import FaceSet
+from facelab.nets import student
+from facelab.nets.net import Net
+from facelab.training.fitted import Fit
+from facelab.training.loop import fit
+from facelab.transfer.codes import Concat
+from facelab.transfer.residual import three
+
+
+def two_stage(net: Net, faces: FaceSet, codes, *, mirrored=None, loss: str = "cosine", **how) -> Fit:
+    """Teach `net` to give the fused codes (n, k) of the faces: the two-stage student ĥ_G (general-model Eq. 4).
+
+        loss = 1 − cos(f(x), h_G)
+
+    No label is asked for. mirrored: the codes of the mirrored faces; without them nothing is mirrored, since a
+    mirror image has another code. how: for `fl.fit`. ValueError: a network of another output width than the codes.
+
+    The paper prints the cosine itself as what is minimised: a slip of the sign.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim == 2 and width(net) != codes.shape[1]:
+        raise ValueError(f"{net.name!r} gives {width(net)} numbers for a face: expected {codes.shape[1]}, as in a code")
+    targets = codes if mirrored is None else (codes, np.asarray(mirrored))
+    return fit(net, faces, None, targets=targets, loss=loss, flip=mirrored is not None, **{"validation": 0.05} | how)
+
+
+def one_stage(
+    net: Net, faces: FaceSet, embeddings, weighted: Concat, *, mirrored=None, hidden: int = 512, **how
+) -> Fit:
+    """Teach `net` all embeddings of the faces directly, through a decoder that is thrown away: the student ĥ_MT.
+
+        loss = mean((D(f(x)) − z)²) = Σ_i MSE_i / s_i² / M,   z the weighted embeddings, D three layers
+
+    weighted: a fitted `Concat`, which has the weights (they are PCA's and the auto-encoders'). Else as `two_stage`. The
+    fit returned is of student and decoder; `net` is the student alone, trained.
+    """
+    z = weighted.transform(embeddings)
+    other = None if mirrored is None else weighted.transform(mirrored)
+    inner = three(width(net), hidden, z.shape[1])
+    both = student.net(nn.Sequential(net.module, inner), f"{net.name} and its decoder")
+    targets = z if other is None else (z, other)
+    done = fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **{"validation": 0.05} | how)
+    return done
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """From a frozen code back to the embeddings of all sources (Table 5, E_G and E_MT): `decode(codes)`.
+
+    history: of its training (`Fit.history`).
+    """
+
+    module: nn.Module
+    mean: np.ndarray
+    scale: np.ndarray
+    weighted: Concat
+    history: pd.DataFrame
+
+    @torch.no_grad()
+    def decode(self, codes) -> dict[str, np.ndarray]:
+        """Codes (n, k) → dictionary source → (n, d_i)."""
+        x = torch.from_numpy(((np.asarray(codes) - self.mean) / self.scale).astype(np.float32))
+        return self.weighted.inverse_transform(self.module.cpu()(x).numpy())
+
+
+class Linear3(nn.Module):
+    """ẑ = A c + F(c): the best linear map A, which three layers F, 0 at first, learn to mend."""
+
+    def __init__(self, codes: np.ndarray, z: np.ndarray, hidden: int, seed: int):
+        super().__init__()
+        k, width = codes.shape[1], z.shape[1]
+        self.linear, self.layers = nn.Linear(k, width, bias=False), three(k, hidden, width)
+        slopes = np.linalg.lstsq(codes.T @ codes + 1e-6 * len(codes) * np.eye(k), codes.T @ z, rcond=None)[0]
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.from_numpy(slopes.T))
+            for layer in self.layers[::2]:
+                bound = layer.in_features**-0.5
+                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+                nn.init.zeros_(layer.bias)
+            self.layers[-1].weight.zero_()
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.linear(code) + self.layers(code)
+
+
+class _Codes:
+    """What `fl.fit` takes for a network, fed with codes in place of images."""
+
+    name = "decoder"
+
+    def __init__(self, module: nn.Module, codes: np.ndarray):
+        self.module, self.codes = module, torch.from_numpy(codes.astype(np.float32))
+
+    def prepare(self, faces, rows=None) -> Tensor:
+        return self.codes if rows is None else self.codes[torch.as_tensor(rows)]
+
+
+def decoder(codes, faces: FaceSet, embeddings, weighted: Concat, *, hidden: int = 512, seed: int = 0, **how) -> Decoder:
+    """Train a decoder on the frozen codes (n, k) of faces, to give back their embeddings.
+
+    It starts as the best linear map and is trained on Eq. 3, as the auto-encoders' decoders are; people are held out to
+    choose the epoch. how: for `fl.fit`. ValueError: other numbers of rows, a constant code.
+    """
+    codes = np.asarray(codes, np.float64)
+    if len(codes) != len(faces):
+        raise ValueError(f"{len(codes)} codes for {len(faces)} faces: expected one for each")
+    mean, scale = codes.mean(0), codes.std(0)
+    if not scale.max() > 0:
+        raise ValueError("the codes are constant: there is nothing to decode")
+    scale = np.maximum(scale, 1e-3 * scale.max())
+    x, z = (codes - mean) / scale, weighted.transform(embeddings)
+    net = _Codes(Linear3(x, z, hidden, seed), x)
+    how = {"epochs": 20, "batch": 256, "lr": 1e-3, "validation": 0.1, "progress": False} | how
+    done = fit(net, faces, None, targets=z, loss="mse", flip=False, seed=seed, **how)
+    return Decoder(net.module.eval(), mean, scale, weighted, done.history)
+
+
+def with_mlp(net: Net, outputs: int, *, hidden: int = 64, seed: int = 0) -> Net:
+    """A copy of a student with an MLP on its code, for a target: all of it can then be fine-tuned.
+
+    >>> tuned = with_mlp(student.untrained(16), 7)
+    >>> tuned.module(torch.zeros(2, 3, 64, 64)).shape
+    torch.Size([2, 7])
+    """
+    errors.whole("outputs", outputs, 1)
+    generator = torch.Generator().manual_seed(seed)
+    first, last = nn.Linear(width(net), hidden), nn.Linear(hidden, outputs)
+    for layer in (first, last):
+        bound = layer.in_features**-0.5
+        nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+        nn.init.zeros_(layer.bias)
+    return student.net(nn.Sequential(copy.deepcopy(net.module), nn.ReLU(), first, nn.ReLU(), last), net.name)
+
+
+class Topped(nn.Module):
+    """A pretrained network with a new linear layer on its embedding (n, width), for a target (Table 3, P-CNN)."""
+
+    def __init__(self, net: Net, width: int, outputs: int, seed: int = 0):
+        super().__init__()
+        self.body, self.layer = copy.deepcopy(net.module), nn.Linear(width, outputs)
+        self.at, _, self.end = (net.embedding or "").partition(":")
+        bound = width**-0.5
+        nn.init.uniform_(self.layer.weight, -bound, bound, generator=torch.Generator().manual_seed(seed))
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen, inner = [], self.body.get_submodule(self.at)
+        if self.end == "input":
+            hook = inner.register_forward_pre_hook(lambda _layer, given: seen.append(given[0]))
+        else:
+            hook = inner.register_forward_hook(lambda _layer, _input, output: seen.append(output))
+        try:
+            self.body(x)
+        finally:
+            hook.remove()
+        found = seen[0]
+        return self.layer(found.flatten(2).mean(2) if found.ndim > 2 else found)  # (n, outputs)
+
+
+def topped(net: Net, width: int, outputs: int, *, seed: int = 0) -> Net:
+    """A copy of a source with a new linear layer on its embedding of that width, to be fine-tuned whole.
+
+    >>> from facelab.nets import wrap
+    >>> source = wrap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 9, 1)), size=8, embedding="1")
+    >>> topped(source, 4, 7).module(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 7])
+    """
+    new = copy.copy(net)
+    new._modules = {"module": Topped(net, width, outputs, seed).to(net.device)}
+    new.embedding, new.decode = None, None
+    return new
+
+
+@torch.no_grad()
+def width(net: Net) -> int:
+    """How many numbers a network gives for a face."""
+    side, channels = net.size, 1 if net.grey else 3
+    net.module.eval()
+    return net.module(torch.zeros(1, channels, side, side, device=net.device)).flatten(1).shape[1]
