@@ -242,7 +242,7 @@ class FusionExplorer(Explorer):
         name = f"{operator}, {dimension} numbers" if code == FUSED else style.words(code)
         away = "" if len(found) or here is not None else "; this face is not among them"
         figure, box = ax.figure, ax.get_position()
-        raised = 0.3 if ax.child_axes else 0.08  # above the legend, where there is one
+        raised = 0.36 if ax.child_axes else 0.08  # above the legend, where there is one
         figure.text(box.x0, box.y1 + raised / figure.get_figheight(), f"map of {name}: {len(points)} faces{away}",
                     fontsize=9, color=style.INK)  # fmt: skip
 
