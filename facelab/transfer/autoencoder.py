@@ -30,7 +30,8 @@ class AE(PCA):
 
     h_G = C z + E(z),  ẑ = C̃ h_G + G̃(h_G / σ),  loss = Σ_i mean_j((ĥ_ij − h_ij)²) / s_i²
 
-    E and G̃ have three fully connected layers of `hidden` units; C and C̃ are a linear path that starts as PCA's
+    E and G̃ have three fully connected layers of `hidden` units, with `dropout` (without it they overfit on some ten
+    thousand faces and end as PCA); C and C̃ are a linear path that starts as PCA's
     components, while E and G̃ start at 0 (`Residual`). So at epochs=0 it is PCA, on the same weighted input.
 
     dimension: k; None: the average width of the sources. epochs, batch, lr: Adam, whose rate rises over the first 5 %
@@ -61,6 +62,7 @@ class AE(PCA):
         dimension: int | None = None,
         *,
         hidden: int = 512,
+        dropout: float = 0.2,
         epochs: int = 50,
         batch: int = 256,
         lr: float = 1e-3,
@@ -70,8 +72,8 @@ class AE(PCA):
         progress: bool = False,
         sources: Mapping[str, int] | None = None,
     ):
-        self.dimension, self.hidden, self.epochs, self.batch, self.lr = dimension, hidden, epochs, batch, lr
-        self.validation, self.seed, self.device, self.progress = validation, seed, device, progress
+        self.dimension, self.hidden, self.dropout, self.epochs, self.batch = dimension, hidden, dropout, epochs, batch
+        self.lr, self.validation, self.seed, self.device, self.progress = lr, validation, seed, device, progress
         self.sources = sources
 
     def fit(self, X, y=None, *, groups=None):
@@ -85,7 +87,7 @@ class AE(PCA):
         self.net_.begin(self.components_, self.explained_variance_, self.sources_, self.seed)
         self.net_.to(place)
         try:
-            with reproducible(place):
+            with reproducible(place), torch.random.fork_rng([place] if place.type == "cuda" else []):
                 self._train(rows, train)
         except BaseException:  # half trained is not fitted
             del self.net_, self.mean_
@@ -95,16 +97,18 @@ class AE(PCA):
     def _check(self) -> None:
         for name, least in (("hidden", 1), ("epochs", 0), ("batch", 1), ("seed", 0)):
             whole(name, getattr(self, name), least)
-        for name in ("lr", "validation"):
+        for name in ("lr", "validation", "dropout"):
             number(name, getattr(self, name))
         if not self.lr > 0:
             raise ValueError(f"lr {self.lr!r}: expected more than 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout!r}: expected a share of at least 0 and below 1, e.g. 0.2")
         if not 0 < self.validation < 1:
             raise ValueError(f"validation {self.validation!r}: expected a share between 0 and 1, e.g. 0.1")
 
     def _blank(self) -> Residual:
         k, width = self.components_.shape
-        return Residual(width, k, self.hidden)
+        return Residual(width, k, self.hidden, dropout=self.dropout)
 
     def _split(self, n: int, groups) -> tuple[np.ndarray, np.ndarray]:
         """Rows to learn from, and rows held out."""
@@ -133,6 +137,8 @@ class AE(PCA):
         for epoch in bar:
             total = 0.0
             order = np.random.default_rng([self.seed, epoch]).permutation(train)
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]))  # for the dropout
+            net.train()
             for step, batch in enumerate(np.array_split(order, steps)):
                 z = self._tensor((rows.take(np.sort(batch)) - self.mean_) * weight)
                 loss = self._loss(z, noise)
@@ -144,6 +150,7 @@ class AE(PCA):
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(batch)
+            net.eval()
             held = self._held_out(rows)
             if not math.isfinite(held):
                 self._stop(f"the loss on held-out faces is {held} after epoch {epoch}")
@@ -212,6 +219,7 @@ class DAE(AE):
         noise: str = "masking",
         level: float = 0.1,
         hidden: int = 512,
+        dropout: float = 0.2,
         epochs: int = 50,
         batch: int = 256,
         lr: float = 1e-3,
@@ -221,7 +229,8 @@ class DAE(AE):
         progress: bool = False,
         sources: Mapping[str, int] | None = None,
     ):
-        super().__init__(dimension, hidden=hidden, epochs=epochs, batch=batch, lr=lr, validation=validation, seed=seed)
+        super().__init__(dimension, hidden=hidden, dropout=dropout, epochs=epochs, batch=batch, lr=lr, seed=seed)
+        self.validation = validation
         self.noise, self.level, self.device, self.progress, self.sources = noise, level, device, progress, sources
 
     def _check(self) -> None:
@@ -260,6 +269,7 @@ class VAE(AE):
         *,
         beta: float = 1e-3,
         hidden: int = 512,
+        dropout: float = 0.2,
         epochs: int = 50,
         batch: int = 256,
         lr: float = 1e-3,
@@ -269,7 +279,8 @@ class VAE(AE):
         progress: bool = False,
         sources: Mapping[str, int] | None = None,
     ):
-        super().__init__(dimension, hidden=hidden, epochs=epochs, batch=batch, lr=lr, validation=validation, seed=seed)
+        super().__init__(dimension, hidden=hidden, dropout=dropout, epochs=epochs, batch=batch, lr=lr, seed=seed)
+        self.validation = validation
         self.beta, self.device, self.progress, self.sources = beta, device, progress, sources
 
     def _check(self) -> None:
@@ -280,7 +291,7 @@ class VAE(AE):
 
     def _blank(self) -> Residual:
         k, width = self.components_.shape
-        return Residual(width, k, self.hidden, spread=True)
+        return Residual(width, k, self.hidden, spread=True, dropout=self.dropout)
 
     def _loss(self, z: Tensor, noise: torch.Generator) -> Tensor:
         code, log_variance = self.net_.encode(z)

@@ -4,6 +4,7 @@ Every training is `fl.fit`; here stands what it is fed and how students are put 
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,14 @@ from torch import Tensor, nn
 from facelab import errors
 from facelab.faces.faceset import FaceSet
 from facelab.nets import student
+from facelab.nets.embed import embed
 from facelab.nets.net import Net
+from facelab.nets.sources import SOURCES
 from facelab.training.fitted import Fit
 from facelab.training.loop import fit
+from facelab.transfer.autoencoder import AE
 from facelab.transfer.codes import Concat
-from facelab.transfer.residual import three
+from facelab.transfer.residual import linear, three
 
 
 def two_stage(net: Net, faces: FaceSet, codes, *, mirrored=None, loss: str = "cosine", **how) -> Fit:
@@ -51,6 +55,7 @@ def one_stage(
     z = weighted.transform(embeddings)
     other = None if mirrored is None else weighted.transform(mirrored)
     inner = three(width(net), hidden, z.shape[1])
+    _draw(inner, how.get("seed", 0))
     both = student.net(nn.Sequential(net.module, inner), f"{net.name} and its decoder")
     targets = z if other is None else (z, other)
     done = fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **{"validation": 0.05} | how)
@@ -83,19 +88,24 @@ class Linear3(nn.Module):
     def __init__(self, codes: np.ndarray, z: np.ndarray, hidden: int, seed: int):
         super().__init__()
         k, width = codes.shape[1], z.shape[1]
-        self.linear, self.layers = nn.Linear(k, width, bias=False), three(k, hidden, width)
+        self.linear, self.layers = nn.Linear(k, width, bias=False), three(k, hidden, width, dropout=0.2)
         slopes = np.linalg.lstsq(codes.T @ codes + 1e-6 * len(codes) * np.eye(k), codes.T @ z, rcond=None)[0]
-        generator = torch.Generator().manual_seed(seed)
+        _draw(self.layers, seed)
         with torch.no_grad():
             self.linear.weight.copy_(torch.from_numpy(slopes.T))
-            for layer in self.layers[::2]:
-                bound = layer.in_features**-0.5
-                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-                nn.init.zeros_(layer.bias)
             self.layers[-1].weight.zero_()
 
     def forward(self, code: Tensor) -> Tensor:
         return self.linear(code) + self.layers(code)
+
+
+def _draw(layers: nn.Sequential, seed: int) -> None:
+    """Weights uniform within ±1/√inputs, biases 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in linear(layers):
+        bound = layer.in_features**-0.5
+        nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+        nn.init.zeros_(layer.bias)
 
 
 class _Codes:
@@ -138,13 +148,9 @@ def with_mlp(net: Net, outputs: int, *, hidden: int = 64, seed: int = 0) -> Net:
     torch.Size([2, 7])
     """
     errors.whole("outputs", outputs, 1)
-    generator = torch.Generator().manual_seed(seed)
-    first, last = nn.Linear(width(net), hidden), nn.Linear(hidden, outputs)
-    for layer in (first, last):
-        bound = layer.in_features**-0.5
-        nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-        nn.init.zeros_(layer.bias)
-    return student.net(nn.Sequential(copy.deepcopy(net.module), nn.ReLU(), first, nn.ReLU(), last), net.name)
+    top = nn.Sequential(nn.ReLU(), nn.Linear(width(net), hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    _draw(top, seed)
+    return student.net(nn.Sequential(copy.deepcopy(net.module), *top), net.name)
 
 
 class Topped(nn.Module):
@@ -192,3 +198,26 @@ def width(net: Net) -> int:
     side, channels = net.size, 1 if net.grey else 3
     net.module.eval()
     return net.module(torch.zeros(1, channels, side, side, device=net.device)).flatten(1).shape[1]
+
+
+def teach(
+    sets: Sequence[FaceSet], *, dimension: int | None = None, operator: AE | None = None, epochs: int = 45,
+    batch: int = 128, lr: float = 3e-3, seed: int = 0, device="auto", checkpoint=None, progress: bool = True,
+) -> tuple[Net, AE, dict]:  # fmt: skip
+    """The whole two-stage route on unlabelled faces: embed them by the six sources, fuse, distil into a new student.
+
+    operator: how to fuse; None: an `AE` with a code of `dimension` numbers (None: the paper's rule). Returned: the
+    student, the fitted operator, and how well each learned, on people held out.
+    """
+    embeddings = embed(SOURCES, list(sets), mapped=True, device=device, progress=progress)
+    crowd = FaceSet.join(list(sets), "faces to distil on")
+    operator = operator or AE(dimension, epochs=25, seed=seed, device=device, progress=progress)
+    operator.fit(embeddings, groups=crowd.identities)
+    codes = operator.transform(embeddings)
+    net = student.untrained(codes.shape[1], seed=seed)
+    done = two_stage(
+        net, crowd, codes, epochs=epochs, batch=batch, lr=lr, weight_decay=0.02, schedule="onecycle", precision="bf16",
+        seed=seed, device=device, checkpoint=checkpoint, progress=progress,
+    )  # fmt: skip
+    learned = {"cosine": 1 - done.score, "seconds": float(done.history["seconds"].sum()), "epochs": len(done.history)}
+    return net, operator, learned | {"fusing": operator.history_.iloc[[0, operator.best_epoch_]].to_dict("list")}

@@ -56,9 +56,9 @@ class Bank(nn.Module):
 class Heads:
     """Trained MLPs on one code.
 
-    scores: a row per target: target, metric, score on the test part, validation, constant (the best guess that looks
+    scores: a row per target: target, metric, score on the test part, validation, constant (of the best guess that looks
     at no face), balanced (balanced accuracy where there are classes, else NaN), epoch. said: target → what is said of
-    the test rows: numbers in the task's unit or probabilities. test: those rows. predict: new codes → the same for them.
+    the test rows: numbers in the task's unit or probabilities. test: those rows. predict: new codes → the same.
     """
 
     scores: pd.DataFrame

@@ -16,12 +16,12 @@ class Residual(nn.Module):
     E gives k more numbers, the log variance of h_G / σ.
     """
 
-    def __init__(self, width: int, dimension: int, hidden: int, spread: bool = False):
+    def __init__(self, width: int, dimension: int, hidden: int, spread: bool = False, dropout: float = 0.0):
         super().__init__()
         self.reduce = nn.utils.skip_init(nn.Linear, width, dimension, bias=False)
         self.restore = nn.utils.skip_init(nn.Linear, dimension, width, bias=False)
-        self.encoder = three(width, hidden, dimension * (1 + spread))
-        self.decoder = three(dimension, hidden, width)
+        self.encoder = three(width, hidden, dimension * (1 + spread), dropout)
+        self.decoder = three(dimension, hidden, width, dropout)
         self.register_buffer("sigma", torch.ones(dimension))
 
     @torch.no_grad()
@@ -31,7 +31,7 @@ class Residual(nn.Module):
         self.restore.weight.copy_(torch.from_numpy(components.T))
         deviation = np.sqrt(variance)
         self.sigma.copy_(torch.from_numpy(np.maximum(deviation, 1e-3 * deviation.max())))
-        for i, layer in enumerate((*self.encoder[::2], *self.decoder[::2])):
+        for i, layer in enumerate((*linear(self.encoder), *linear(self.decoder))):
             bound = layer.in_features**-0.5
             layer.weight.copy_(_uniform(layer.weight.shape, bound, [seed, i]))
             layer.bias.copy_(_uniform(layer.bias.shape, bound, [seed, i, 1]))
@@ -53,11 +53,16 @@ class Residual(nn.Module):
         return self.restore(code) + self.decoder(code / self.sigma)  # (b, D)
 
 
-def three(a: int, hidden: int, b: int) -> nn.Sequential:
-    """Three fully connected layers a → hidden → hidden → b with GELU between; the weights are not yet set."""
+def three(a: int, hidden: int, b: int, dropout: float = 0.0) -> nn.Sequential:
+    """Three fully connected layers a → hidden → hidden → b with GELU and dropout between, their weights not yet set."""
     sizes = [(a, hidden), (hidden, hidden), (hidden, b)]
     first, second, third = (nn.utils.skip_init(nn.Linear, i, o) for i, o in sizes)
-    return nn.Sequential(first, nn.GELU(), second, nn.GELU(), third)
+    return nn.Sequential(first, nn.GELU(), nn.Dropout(dropout), second, nn.GELU(), nn.Dropout(dropout), third)
+
+
+def linear(layers: nn.Sequential) -> list[nn.Linear]:
+    """The fully connected ones of these layers."""
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
 
 
 def _uniform(shape, bound: float, seed: list[int]) -> Tensor:
