@@ -16,7 +16,8 @@ from facelab.transfer.autoencoder import AE, DAE, VAE
 from facelab.transfer.codes import DEAD, PCA, Concat, Operator, Rows
 
 OPERATORS = {operator.__name__: operator for operator in (Concat, PCA, AE, VAE, DAE)}
-__all__ = ["AE", "DAE", "OPERATORS", "PCA", "VAE", "Concat", "anchors", "load", "nrmse", "save"]
+VERSION = 1  # of what fitting gives
+__all__ = ["AE", "DAE", "OPERATORS", "PCA", "VAE", "Concat", "anchors", "fitted", "load", "nrmse", "save"]
 
 
 def nrmse(x, x_hat, sources=None) -> pd.DataFrame:
@@ -127,6 +128,27 @@ def save(operator: Operator, file) -> Path:
         about["history_"] = operator.history_.to_dict("list")
     cache.write_tensors(file, arrays, about)
     return file
+
+
+def fitted(operator: Operator, x, *, groups=None) -> Operator:
+    """The operator fitted on the embeddings x, from the cache if it was fitted on these very numbers before.
+
+    >>> x = {"age": np.random.default_rng(0).normal(size=(20, 4))}
+    >>> fitted(PCA(dimension=2), x).components_.shape
+    (2, 4)
+    """
+    rows, name = Rows(x, operator.sources), type(operator).__name__
+    settings = {k: v for k, v in operator.get_params(deep=False).items() if k not in ("device", "progress", "sources")}
+    depends = {"x": cache.content(block for _, block in rows.blocks()), "sources": rows.sources, "settings": settings}
+    if groups is not None:
+        depends["groups"] = cache.content([np.unique(np.asarray(groups), return_inverse=True)[1]])
+
+    def fill(folder: Path) -> None:
+        operator.fit(x, **({} if groups is None or not isinstance(operator, AE) else {"groups": groups}))
+        save(operator, folder / "operator.safetensors")
+
+    entry = cache.build(cache.path("operators", name, version=VERSION, **depends), fill)
+    return load(entry / "operator.safetensors", device=getattr(operator, "device", "auto"))
 
 
 def load(file, *, device="auto") -> Operator:

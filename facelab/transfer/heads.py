@@ -238,23 +238,19 @@ def few(identities, part: np.ndarray, share: float, *, seed: int = 0) -> np.ndar
     return np.where((part == TRAIN) & ~np.isin(person, chosen), -1, part)
 
 
-def scores(
-    codes: np.ndarray, labels: pd.DataFrame, targets, part, *, seeds: Sequence[int] = (0,), about: Mapping, **how
-):
-    """`fit` with several seeds, kept in the cache: a table of the rows of `Heads.scores` with a column seed.
-
-    about: JSON values that tell what the codes are: which networks, which faces, which operator.
-    """
+def scores(codes: np.ndarray, labels: pd.DataFrame, targets, part, *, seeds: Sequence[int] = (0,), **how):
+    """`fit` with several seeds: the rows of `Heads.scores` with a column seed. They are kept in the cache, under the
+    numbers of codes, parts and labels and all settings."""
+    columns = sorted({c for t in targets for c in (*tasks.get(t).columns, "age", "yaw", "pitch") if c in labels})
+    depends = {"codes": cache.content([codes, np.asarray(part)]), "targets": list(targets), "version": VERSION}
+    depends |= {"labels": cache.digest(labels[columns].astype(str).values.tolist()), "how": how}
     rows = []
     for seed in seeds:
-        digest = cache.digest([np.asarray(part).tolist(), labels[sorted(labels)].astype(str).values.tolist()])
-        depends = {"codes": about, "width": codes.shape[1], "parts": digest, "targets": list(targets), "seed": seed}
-        depends |= {"how": how, "version": VERSION}
 
         def fill(folder, seed=seed):
             table = fit(codes, labels, targets, part, seed=seed, **how).scores
             cache.write_text(folder / "scores.json", json.dumps(table.to_dict("list")))
 
-        entry = cache.build(cache.path("heads", "scores", **depends), fill, depends)
+        entry = cache.build(cache.path("heads", "scores", seed=seed, **depends), fill)
         rows.append(pd.DataFrame(json.loads((entry / "scores.json").read_text())).assign(seed=seed))
     return pd.concat(rows, ignore_index=True)

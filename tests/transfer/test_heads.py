@@ -89,12 +89,12 @@ def test_shares_of_the_labels_are_nested_and_by_person():
 def test_scores_are_kept_under_all_they_depend_on(monkeypatch, tmp_path):
     monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
     how = FAST | {"seeds": (0, 1)}
-    first = heads.scores(CODES, LABELS, ["gender"], PART, about={"net": "a"}, **how)
+    first = heads.scores(CODES, LABELS, ["gender"], PART, **how)
     monkeypatch.setattr(heads, "fit", lambda *a, **k: pytest.fail("it was there already"))
-    assert first.equals(heads.scores(CODES, LABELS, ["gender"], PART, about={"net": "a"}, **how))
+    assert first.equals(heads.scores(CODES, LABELS, ["gender"], PART, **how))
     assert first["seed"].tolist() == [0, 1]
     with pytest.raises(pytest.fail.Exception):
-        heads.scores(CODES, LABELS, ["gender"], PART, about={"net": "b"}, **how)
+        heads.scores(2 * CODES, LABELS, ["gender"], PART, **how)
 
 
 def test_refuses():
