@@ -14,7 +14,7 @@ from facelab.nets.net import Net, wrap
 from facelab.nets.sources import MEAN_FACE, SOURCES, Template, dlib_template
 
 log = logging.getLogger(__name__)
-NARROW = "vgg-narrow"
+NARROW, STUDENT = "vgg-narrow", "student"
 
 # Networks whose weights are on no package index: where such files usually come from.
 ORIGINS = {
@@ -41,8 +41,8 @@ def lightcnn_template() -> Template:
 def load(name: str, *, weights: str | Path | None = None, device: str | torch.device = "auto") -> Net:
     """A network by its name, in evaluation mode.
 
-    One of `SOURCES`: its weights are fetched on first use. "vgg-narrow": a small VGG-16 that comes with facelab (see
-    `narrow`). "vgg-face", "lightcnn-9", "lightcnn-29", "lightcnn-29v2":
+    One of `SOURCES`: its weights are fetched on first use. "vgg-narrow", "student": small networks that come with
+    facelab (see `narrow`, `student`). "vgg-face", "lightcnn-9", "lightcnn-29", "lightcnn-29v2":
     `weights` is the path of your weight file (kinds: see `vgg_face.read`, `lightcnn.read`). "torchvision/resnet18", or
     any classification network of torchvision: `weights` is the path of a state dict, "DEFAULT" (torchvision fetches its
     own) or None (random, with a warning in the log).
@@ -60,12 +60,12 @@ def load(name: str, *, weights: str | Path | None = None, device: str | torch.de
         if weights is not None:
             raise ValueError(f"the source {name!r} fetches its own weights: leave weights={str(weights)!r} out")
         net = _source(name)
-    elif name == NARROW:
+    elif name in (NARROW, STUDENT):
         if weights is not None:
-            raise ValueError(f"{NARROW!r} comes with its weights: leave weights={str(weights)!r} out")
-        from facelab.nets import narrow  # which itself loads its teacher
+            raise ValueError(f"{name!r} comes with its weights: leave weights={str(weights)!r} out")
+        from facelab.nets import narrow, student  # the first itself loads its teacher
 
-        net, _ = narrow.read()
+        net, _ = (narrow if name == NARROW else student).read()
     elif name in ORIGINS:
         net = _own(name, weights)
     elif name.startswith(torchvision_nets.PREFIX):
@@ -123,7 +123,7 @@ def _existing(weights: str | Path) -> Path:
 
 def _unknown(name: str) -> ValueError:
     """The nearest of all names; a bare "resnet18" is torchvision's."""
-    own = [*SOURCES, NARROW, *ORIGINS, f"{torchvision_nets.PREFIX}resnet18"]
+    own = [*SOURCES, NARROW, STUDENT, *ORIGINS, f"{torchvision_nets.PREFIX}resnet18"]
     if not get_close_matches(name.lower(), own, cutoff=0.6):
         try:
             if (prefixed := torchvision_nets.PREFIX + name.lower()) in torchvision_nets.names():

@@ -129,10 +129,12 @@ def descriptors(crowd: FaceSet, *, device="auto") -> np.ndarray:
     return embed(teacher, crowd)
 
 
-def examine(net: Net, lfw_root: str | Path | None = None, *, device="auto") -> dict:
-    """What the network and its teacher make of people they have not seen: the verification AUC on rendered `wild`
-    within ±30° of yaw (pairs of all people, and of people alike in gender, ethnicity and 15 years of age), and the
-    accuracy on LFW's official pairs where a folder of them is given (pairs in which no face is seen count half)."""
+def examine(net: Net, lfw_root: str | Path | None = None, *, unit: bool = False, device="auto") -> dict:
+    """What a network and `identity` make of people they have not seen: the verification AUC on rendered `wild` within
+    ±30° of yaw (pairs of all people, and of people alike in gender, ethnicity and 15 years of age), and the accuracy on
+    LFW's official pairs where a folder of them is given (pairs in which no face is seen count half). unit: the
+    network's codes are compared by their cosine.
+    """
     people = faces.load("rendered/wild", device=device)
     people = people[np.abs(people.labels["yaw"].to_numpy(float)) <= 30]
     alike = people.labels["gender"] + people.labels["ethnicity"] + (people.labels["age"] // 15).astype(str)
@@ -140,14 +142,21 @@ def examine(net: Net, lfw_root: str | Path | None = None, *, device="auto") -> d
     if lfw_root is not None:
         pictures, table = lfw.pairs(lfw_root)
         sets["lfw"] = locate(pictures, device=device)
-    for name, read_out in (("vgg-narrow", net.to(load(TEACHER, device=device).device).embed), (TEACHER, descriptors)):
+    net.to(load(TEACHER, device=device).device)
+
+    def own(crowd):
+        codes = net.embed(crowd)
+        return codes / np.linalg.norm(codes, axis=1, keepdims=True) if unit else codes
+
+    for name, read_out in ((net.name, own), (TEACHER, descriptors)):
         codes = read_out(people)
         row = {"rendered_auc": verify(codes, people.identities).auc}
         row["rendered_auc_matched"] = verify(codes, people.identities, within=alike).auc
         if lfw_root is not None:
             seen = np.isfinite(sets["lfw"].landmarks).all((1, 2))
-            codes = np.full((len(seen), DESCRIPTOR), np.nan)
-            codes[seen] = read_out(sets["lfw"][seen])
+            found_codes = read_out(sets["lfw"][seen])
+            codes = np.full((len(seen), found_codes.shape[1]), np.nan)
+            codes[seen] = found_codes
             distance = np.linalg.norm(codes[table["first"]] - codes[table["second"]], axis=1)
             known = np.isfinite(distance)
             right, error = ten_folds(distance[known], table["same"][known], table["fold"][known])

@@ -200,7 +200,7 @@ def _train(x, labels, names, parts, hidden, epochs, batch, lr, weight_decay, see
     for name, head, target, (found, epoch) in zip(names, objectives, truth, best, strict=True):
         true = target[test].cpu()
         row = {"target": name, "metric": metric(name), "score": head.metric(said[name], true), "validation": found[0]}
-        row |= {"constant": head.guess(true), "balanced": _balanced(head, said[name], true.numpy()), "epoch": epoch}
+        row |= {"constant": head.guess(true), "balanced": balanced(head, said[name], true.numpy()), "epoch": epoch}
         if row["metric"] == "error":
             row |= {key: 1 - row[key] for key in ("score", "validation", "constant")}
         rows.append(row)
@@ -212,7 +212,8 @@ def _rate(step: int, steps: int) -> float:
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _balanced(head: Objective, said: np.ndarray, true: np.ndarray) -> float:
+def balanced(head: Objective, said: np.ndarray, true: np.ndarray) -> float:
+    """The balanced accuracy of what is said (n, classes) where the truth (n,) are classes, else NaN."""
     if head.kind != "classes":
         return math.nan
     right = said.argmax(1) == true

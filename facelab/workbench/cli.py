@@ -118,26 +118,42 @@ def _pairs(settings: tuple[str, ...], example: str) -> dict[str, str]:
 
 
 @main.command()
-@click.argument("network", type=click.Choice(["vgg-narrow"]))
+@click.argument("network", type=click.Choice(["vgg-narrow", "student"]))
 @click.option("--people", default=4000, show_default=True, help="Rendered people to learn from.")
 @click.option("--photos", multiple=True, type=click.Path(path_type=Path), help="A folder of photographs to add.")
 @click.option("--lfw", type=click.Path(path_type=Path), help="LFW's folder, for its official pairs; not trained on.")
-@click.option("--epochs", default=14, show_default=True)
+@click.option("--epochs", type=int, help="[default: 14; student: 45]")
 @click.option("--seed", default=1, show_default=True, help="Of the people and the weights.")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: vgg-narrow.safetensors]")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: NETWORK.safetensors]")
 def train(
-    network: str, people: int, photos: tuple[Path, ...], lfw: Path | None, epochs: int, seed: int, out: Path | None
+    network: str,
+    people: int,
+    photos: tuple[Path, ...],
+    lfw: Path | None,
+    epochs: int | None,
+    seed: int,
+    out: Path | None,
 ) -> None:
-    """Train the network that comes with facelab and measure it on people it has not seen."""
+    """Train a network that comes with facelab and measure it on people it has not seen.
+
+    vgg-narrow learns the descriptors of the source `identity`, student the fused code of all six sources.
+    """
     with _plainly():
         from facelab import cache
-        from facelab.nets import narrow
+        from facelab.nets import narrow, student
+        from facelab.transfer import distill
 
         if seed == 0:
             raise ValueError("seed 0: those rendered people are the ones it is measured on; expected 1 or more")
+        small = network == "student"
+        epochs = epochs or (45 if small else 14)
         sets = narrow.training_faces(people, photos, seed)
-        key = cache.digest([[part.fingerprint for part in sets], epochs, seed])
-        net, learned = narrow.train(sets, epochs=epochs, seed=seed, checkpoint=cache.folder() / "training" / key)
+        key = cache.digest([[part.fingerprint for part in sets], epochs, seed, *([network] if small else [])])
+        how = {"epochs": epochs, "seed": seed, "checkpoint": cache.folder() / "training" / key}
+        if small:
+            net, _, learned = distill.teach(sets, **how)
+        else:
+            net, learned = narrow.train(sets, **how)
         given = "".join(f" --photos {folder.name}" for folder in photos) + (" --lfw lfw" if lfw else "")
         about = {
             "command": f"facelab train {network} --people {people} --epochs {epochs} --seed {seed}{given}",
@@ -146,12 +162,13 @@ def train(
                 "photographs": {part.name: len(part) for part in sets[2:]},
             },
             "seed": seed,
-            "teacher": narrow.TEACHER,
+            "teacher": "the six sources, fused" if small else narrow.TEACHER,
             "learned": learned,
-            "measured": narrow.examine(net, lfw),
+            "measured": narrow.examine(net, lfw, **({"unit": True} if small else {})),
         }
         click.echo(json.dumps(about, indent=1))
-        click.echo(narrow.write(net, about, out or Path(f"{network}.safetensors")))
+        write = student.write if small else narrow.write
+        click.echo(write(net, about, out or Path(f"{network}.safetensors")))
 
 
 @main.command()

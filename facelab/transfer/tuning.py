@@ -1,0 +1,127 @@
+"""Students taught and routes to a target measured, each kept in the cache (general-model Table 3, Fig. 3).
+
+The routes that train a whole network: the student's architecture from random weights, a taught student, or the best
+single source (P-CNN), fine-tuned on the target. Those that train an MLP on a frozen code are in `heads`.
+"""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from facelab import cache, devices
+from facelab.faces.faceset import FaceSet
+from facelab.nets import student
+from facelab.nets.net import Net
+from facelab.training.loop import fit
+from facelab.training.objective import Objective
+from facelab.transfer import distill, heads
+from facelab.transfer.codes import Concat
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """How whole networks are fine-tuned. epochs: with all labels; with a share s of them min(longest, epochs / √s)."""
+
+    epochs: int = 12
+    longest: int = 40
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    precision: str = "bf16"
+
+    def of(self, share: float) -> dict:
+        """The settings for `fl.fit` with that share of the labels."""
+        how = asdict(self)
+        longest = how.pop("longest")
+        return how | {"epochs": min(max(longest, self.epochs), round(self.epochs / share**0.5)), "schedule": "onecycle"}
+
+
+def taught(
+    route: str, faces: FaceSet, embeddings, operator, *, epochs: int, batch: int = 128, lr: float = 3e-3,
+    precision: str = "bf16", seed: int = 0, device="auto", progress: bool = False,
+) -> tuple[Net, float]:  # fmt: skip
+    """A student taught on the faces by "two_stage" (the operator's codes) or "one_stage" (all embeddings, through a
+    decoder), and the seconds of training. From the cache if it was taught the same before; an interrupted training
+    goes on. ValueError: another route."""
+    if route not in ("two_stage", "one_stage"):
+        raise ValueError(f"route {route!r}: expected 'two_stage' or 'one_stage'")
+    codes = operator.transform(embeddings)
+    net = student.untrained(codes.shape[1], seed=seed).to(devices.device(device))
+    how = {"epochs": epochs, "batch": batch, "lr": lr, "weight_decay": 0.02, "schedule": "onecycle", "seed": seed}
+    how |= {"precision": precision}
+    about = {"net": net.fingerprint, "faces": faces.fingerprint, "codes": cache.content([codes]), "how": how}
+
+    def fill(folder):
+        more = {"device": device, "progress": progress, "checkpoint": folder.with_suffix(".training")}
+        if route == "two_stage":
+            done = distill.two_stage(net, faces, codes, **how, **more)
+        else:
+            done = distill.one_stage(net, faces, embeddings, Concat().fit(embeddings), **how, **more)
+        shutil.rmtree(more["checkpoint"])
+        seconds = float(done.history["seconds"].sum())
+        state = {name: value.cpu().numpy() for name, value in net.module.state_dict().items()}
+        cache.write_tensors(folder / "student.safetensors", state, {"seconds": seconds})
+
+    entry = cache.build(cache.path("students", route, version=VERSION, **about), fill)
+    state, about = cache.read_tensors(entry / "student.safetensors")
+    net.module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    return net.eval(), about["seconds"]
+
+
+def tuned(
+    start: Net, faces: FaceSet, target: str, part: np.ndarray, *, route: str, top, share: float = 1.0,
+    training: Training = Training(), seed: int = 0, device="auto", progress: bool = False,
+) -> dict:  # fmt: skip
+    """One row: a network fine-tuned for a target on a share of the labelled people, and its score on the test part.
+
+    start: the network before; top(start, outputs) gives a copy of it with a new head. part (n,): 0 training, 1
+    validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
+    validation, constant, balanced, epochs, seconds (of training), wall. Kept in the cache under all it depends on.
+
+    >>> import facelab as fl  # doctest: +SKIP
+    >>> tuned(fl.nets.load("student"), faces, "age", part, route="tuned", top=distill.with_mlp)  # doctest: +SKIP
+    """
+    some = heads.few(faces.identities, part, share, seed=seed)
+    about = {"start": start.fingerprint, "top": top.__name__, "faces": faces.fingerprint, "target": target}
+    about |= {"part": cache.content([np.asarray(some)]), "how": training.of(share), "seed": seed, "version": VERSION}
+
+    def fill(folder):
+        row = _tune(start, faces, target, some, top, training.of(share), seed, device, progress)
+        cache.write_text(folder / "row.json", json.dumps(row))
+
+    entry = cache.build(cache.path("tuned", f"{target}-{route}", **about), fill)
+    row = json.loads((entry / "row.json").read_text())
+    return {"target": target, "route": route, "share": share, "seed": seed} | row
+
+
+def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
+    train, held, test = (faces[np.flatnonzero(part == p)] for p in range(3))
+    net = top(start, Objective.of(target, train.labels).width).to(devices.device(device))
+    begin = time.perf_counter()
+    done = fit(net, train, target, validation=held, seed=seed, device=device, progress=progress, **how)
+    wall = time.perf_counter() - begin
+    said, truth = done.predict(test), done.objective.targets(test.labels)
+    row = {"metric": heads.metric(target), "score": done.objective.metric(said, truth), "validation": done.score}
+    row |= {"constant": done.objective.guess(truth), "balanced": heads.balanced(done.objective, said, truth.numpy())}
+    if row["metric"] == "error":
+        row |= {key: 1 - row[key] for key in ("score", "validation", "constant")}
+    seconds = float(done.history["seconds"].sum())
+    return row | {"faces": len(train), "epochs": len(done.history), "seconds": seconds, "wall": wall}
+
+
+def wins(table: pd.DataFrame, ours: str, rival: str) -> tuple[int, int]:
+    """On how many targets (rows) the route `ours` (column) is better than the rival, and of how many.
+
+    >>> wins(pd.DataFrame({"a": [0.9, 5.0], "b": [0.8, 4.0]}, index=["gender", "age"]), "a", "b")
+    (1, 2)
+    """
+    both = table[[ours, rival]].dropna()
+    sign = np.array([heads.better(target) for target in both.index])
+    return int((sign * (both[ours] - both[rival]) > 0).sum()), len(both)

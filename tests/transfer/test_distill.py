@@ -1,0 +1,131 @@
+"""Distilling: what students are taught and taught by, decoders, tops, and the rows of their routes."""
+
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from facelab.faces.faceset import FaceSet
+from facelab.nets import student, wrap
+from facelab.transfer import distill, fusion, tuning
+
+N = 48
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """Grey squares, as bright as their age; two pictures a person."""
+    age = np.repeat(RNG.uniform(20, 60, N // 2), 2)
+    images = np.clip(age[:, None, None, None] * 3 + RNG.normal(0, 4, (N, 3, 64, 64)), 0, 255).astype(np.uint8)
+    labels = pd.DataFrame({"identity": np.arange(N) // 2, "age": age, "gender": np.where(age > 40, "male", "female")})
+    template = np.array(student.untrained(2).template, np.float32)
+    return FaceSet("squares", images, labels, np.repeat(template[None], N, 0))
+
+
+@pytest.fixture(scope="module")
+def embeddings(faces):
+    z = (faces.labels["age"].to_numpy()[:, None] - 40) / 10
+    return {"one": np.hstack([z, z**2, RNG.normal(0, 0.1, (N, 1))]), "two": np.hstack([-z, np.sin(z)])}
+
+
+FAST = {"epochs": 3, "batch": 16, "progress": False, "device": "cpu"}
+
+
+def test_two_stage_comes_nearer_to_the_codes(faces, embeddings):
+    codes = fusion.PCA(2).fit(embeddings).transform(embeddings)
+    done = distill.two_stage(student.untrained(2), faces, codes, **FAST | {"epochs": 8, "lr": 3e-3})
+    assert done.metric == "cosine" and done.history["loss"].iloc[-1] < 0.5 * done.history["loss"].iloc[0]
+
+
+def test_nothing_is_mirrored_without_mirrored_codes(faces, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(import_module("facelab.transfer.distill"), "fit", lambda *a, **how: seen.update(how))
+    codes = np.ones((N, 2))
+    distill.two_stage(student.untrained(2), faces, codes)
+    assert seen["flip"] is False
+    distill.two_stage(student.untrained(2), faces, codes, mirrored=2 * codes)
+    assert seen["flip"] is True and np.array_equal(seen["targets"][1], 2 * codes)
+
+
+def test_one_stage_trains_the_student_it_was_given(faces, embeddings):
+    net = student.untrained(4)
+    before = net.fingerprint
+    done = distill.one_stage(net, faces, embeddings, fusion.Concat().fit(embeddings), hidden=8, **FAST)
+    assert net.fingerprint != before and done.predict(faces).shape == (N, 5)
+
+
+def test_a_student_of_the_wrong_width_is_refused(faces):
+    with pytest.raises(ValueError, match="gives 3 numbers for a face: expected 2"):
+        distill.two_stage(student.untrained(3), faces, np.ones((N, 2)))
+
+
+def test_a_decoder_of_a_code_that_knows_all_reads_nearly_all_back(faces, embeddings):
+    weighted = fusion.Concat().fit(embeddings)
+    codes = weighted.transform(embeddings) @ np.linalg.qr(RNG.normal(size=(5, 5)))[0]
+    made = distill.decoder(codes, faces, embeddings, weighted, hidden=8, epochs=2, device="cpu")
+    assert fusion.nrmse(embeddings, made.decode(codes))["nrmse"].max() < 0.05
+    nothing = distill.decoder(RNG.normal(size=(N, 1)), faces, embeddings, weighted, hidden=8, epochs=2, device="cpu")
+    assert fusion.nrmse(embeddings, nothing.decode(RNG.normal(size=(N, 1))))["nrmse"].mean() > 0.8
+
+
+def test_a_decoder_refuses(faces, embeddings):
+    weighted = fusion.Concat().fit(embeddings)
+    with pytest.raises(ValueError, match="constant"):
+        distill.decoder(np.ones((N, 2)), faces, embeddings, weighted)
+    with pytest.raises(ValueError, match="3 codes for 48 faces"):
+        distill.decoder(np.ones((3, 2)), faces, embeddings, weighted)
+
+
+@pytest.mark.parametrize("end", ["", ":input"])
+def test_a_topped_source_reads_its_embedding(end, faces):
+    net = wrap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3)), size=64, embedding="2" + end)
+    width = net.embed(faces[:2]).shape[1]
+    top = distill.topped(net, width, 3)
+    x = net.prepare(faces, np.arange(2))
+    expected = torch.from_numpy(net.embed(faces[:2])) @ top.module.layer.weight.T
+    with torch.no_grad():
+        assert torch.allclose(top.module(x), expected, atol=1e-4)
+    assert net.embedding == "2" + end and top.name == net.name
+
+
+def test_taught_students_and_tuned_rows_are_kept(faces, embeddings, monkeypatch):
+    operator = fusion.PCA(2).fit(embeddings)
+    how = {"epochs": 1, "batch": 16, "precision": "32", "device": "cpu"}
+    for route in ("two_stage", "one_stage"):
+        first, seconds = tuning.taught(route, faces, embeddings, operator, **how)
+        with monkeypatch.context() as patched:
+            patched.setattr(distill, "fit", lambda *a, **k: pytest.fail("it was there already"))
+            again, same = tuning.taught(route, faces, embeddings, operator, **how)
+        assert first.fingerprint == again.fingerprint and seconds == same > 0
+    part = faces.assign((0.5, 0.25, 0.25), seed=0)
+    setting = tuning.Training(epochs=2, longest=4, batch=8, precision="32")
+    for target in ("age", "gender"):
+        row = tuning.tuned(
+            first, faces, target, part, route="tuned", top=distill.with_mlp, training=setting, device="cpu"
+        )
+        assert np.isfinite(row["score"]) and row["faces"] == (part == 0).sum() and row["epochs"] == 2
+    monkeypatch.setattr(tuning, "fit", lambda *a, **k: pytest.fail("it was there already"))
+    same = tuning.tuned(
+        first, faces, "gender", part, route="tuned", top=distill.with_mlp, training=setting, device="cpu"
+    )
+    assert same == row
+    with pytest.raises(ValueError, match="two_stage"):
+        tuning.taught("three_stage", faces, embeddings, operator, **how)
+
+
+def test_fewer_labels_have_more_epochs():
+    setting = tuning.Training(epochs=10, longest=40)
+    assert [setting.of(s)["epochs"] for s in (1, 0.25, 0.01)] == [10, 20, 40]
