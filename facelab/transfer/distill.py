@@ -193,6 +193,19 @@ def topped(net: Net, width: int, outputs: int, *, seed: int = 0) -> Net:
 
 
 @torch.no_grad()
+def classified(net: Net, embeddings: np.ndarray) -> np.ndarray:
+    """(n,) what a source's own last linear layer says of embeddings (n, d): the largest output's number.
+
+    ValueError where it does not take them: embeddings of another width.
+    """
+    last = [layer for layer in net.module.modules() if isinstance(layer, nn.Linear)][-1]
+    if embeddings.shape[1] != last.in_features:
+        raise ValueError(f"embeddings of {embeddings.shape[1]} numbers: {net.name!r} takes {last.in_features}")
+    x = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)).to(last.weight)
+    return last(x).argmax(1).cpu().numpy()
+
+
+@torch.no_grad()
 def width(net: Net) -> int:
     """How many numbers a network gives for a face."""
     side, channels = net.size, 1 if net.grey else 3

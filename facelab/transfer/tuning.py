@@ -7,6 +7,7 @@ single source (P-CNN), fine-tuned on the target. Those that train an MLP on a fr
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 import torch
 
 from facelab import cache, devices
+from facelab.errors import whole
 from facelab.faces.faceset import FaceSet
 from facelab.nets import student
 from facelab.nets.net import Net
@@ -114,6 +116,49 @@ def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
         row |= {key: 1 - row[key] for key in ("score", "validation", "constant")}
     seconds = float(done.history["seconds"].sum())
     return row | {"faces": len(train), "epochs": len(done.history), "seconds": seconds, "wall": wall}
+
+
+@dataclass(frozen=True)
+class Top:
+    """`distill.topped` for embeddings of that width, as `tuned` takes it."""
+
+    width: int
+
+    @property
+    def __name__(self) -> str:
+        return f"topped {self.width}"
+
+    def __call__(self, net: Net, outputs: int) -> Net:
+        return distill.topped(net, self.width, outputs)
+
+
+def passes(nets: Mapping[str, Net], *, batch: int = 32, rounds: int = 7) -> dict[str, float]:
+    """Milliseconds a face of one forward pass of each network on the CPU, one thread, in turns; the median of rounds.
+
+    Each is fed random chips of its own size; cutting chips is not counted.
+    """
+    whole("batch", batch, 1)
+    whole("rounds", rounds, 1)
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        name: torch.rand(batch, 1 if net.grey else 3, net.size, net.size, generator=generator).contiguous(
+            memory_format=torch.channels_last
+        )
+        for name, net in nets.items()
+    }
+    taken, threads = {name: [] for name in nets}, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for turn in range(rounds + 1):  # the first one warms up
+                for name, net in nets.items():
+                    begin = time.perf_counter()
+                    net.module(inputs[name])
+                    if turn:
+                        taken[name].append(time.perf_counter() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return {name: 1000 * float(np.median(values)) / batch for name, values in taken.items()}
 
 
 def wins(table: pd.DataFrame, ours: str, rival: str) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def test_without_out_a_file_is_written_here_and_not_into_the_package(calls, tmp_
     ("arguments", "says"),
     [
         (["vgg-narrow", "--seed", 0], "seed 0: those rendered people are the ones it is measured on"),
-        (["vgg-wide"], "'vgg-wide' is not 'vgg-narrow'"),
+        (["vgg-wide"], "'vgg-wide' is not one of 'vgg-narrow', 'student'"),
         (["vgg-narrow", "--epochs", "few"], "'few' is not a valid integer"),
         ([], "Missing argument"),
     ],
