@@ -1,4 +1,4 @@
-"""student: one network of 174,000 parameters that gives the fused code of six networks (general-model §3.3).
+"""student: one network of 177,000 parameters that gives the fused code of six networks (general-model §3.3).
 
 A small residual network on aligned chips of 64 px. Convolutions with batch normalisation, bottlenecks where maps are
 small, and at the end one weighting of the 4 × 4 positions per channel instead of an average: in an aligned chip it
@@ -31,12 +31,14 @@ class Student(nn.Module):
         self.features = nn.Sequential(
             *_conv(3, 16, 3, stride=2),  # 32 × 32
             *_conv(16, 32, 3, stride=2),  # 16 × 16
-            Block(32, _conv(32, 24, 3), _conv(24, 32, 3)),
+            Block(32, _conv(32, 16, 1), _conv(16, 16, 3), _conv(16, 32, 1)),
+            Block(32, _conv(32, 16, 1), _conv(16, 16, 3), _conv(16, 32, 1)),
             *_conv(32, 64, 3, stride=2),  # 8 × 8
             Block(64, _conv(64, 32, 1), _conv(32, 32, 3), _conv(32, 64, 1)),
             Block(64, _conv(64, 32, 1), _conv(32, 32, 3), _conv(32, 64, 1)),
             *_conv(64, 96, 3, stride=2),  # 4 × 4
             Block(96, _conv(96, 32, 1), _conv(32, 32, 3), _conv(32, 96, 1)),
+            Block(96, _conv(96, 24, 1), _conv(24, 24, 3), _conv(24, 96, 1)),
             *_conv(96, 96, 4, groups=96)[:2],  # 1 × 1
             nn.Flatten(),
         )
@@ -68,7 +70,7 @@ def untrained(outputs: int = CODE, *, seed: int = 0) -> Net:
     """The network with random weights (He's, drawn from `seed`), for distilling or for training from scratch.
 
     >>> untrained(7)
-    Net 'student': 3 × 64 × 64, 16 convolutions, 776 filters
+    Net 'student': 3 × 64 × 64, 23 convolutions, 992 filters
     """
     whole("outputs", outputs, 1)
     module, generator = Student(outputs), torch.Generator().manual_seed(seed)

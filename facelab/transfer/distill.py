@@ -20,6 +20,7 @@ from facelab.nets.net import Net
 from facelab.nets.sources import SOURCES
 from facelab.training.fitted import Fit
 from facelab.training.loop import fit
+from facelab.transfer import fusion
 from facelab.transfer.autoencoder import AE
 from facelab.transfer.codes import Concat
 from facelab.transfer.residual import linear, three
@@ -213,24 +214,30 @@ def width(net: Net) -> int:
     return net.module(torch.zeros(1, channels, side, side, device=net.device)).flatten(1).shape[1]
 
 
-def teach(
-    sets: Sequence[FaceSet], *, dimension: int | None = None, operator: AE | None = None, epochs: int = 45,
-    batch: int = 128, lr: float = 3e-3, seed: int = 0, device="auto", checkpoint=None, progress: bool = True,
-) -> tuple[Net, AE, dict]:  # fmt: skip
-    """The whole two-stage route on unlabelled faces: embed them by the six sources, fuse, distil into a new student.
+def fuse(
+    sets: Sequence[FaceSet], dimension: int | None = None, *, epochs: int = 30, seed: int = 0, device="auto"
+) -> AE:
+    """An auto-encoder of the six sources' embeddings of these faces, from the cache if it was fitted before; people are
+    told apart within a set. dimension: None: the paper's rule."""
+    embeddings = embed(SOURCES, list(sets), mapped=True, device=device)
+    width = round(sum(part.shape[1] for part in embeddings.values()) / len(embeddings))
+    names = np.concatenate([[f"{one.name} {who}" for who in one.identities] for one in sets])
+    operator = AE(dimension or width, epochs=epochs, seed=seed, device=device)
+    return fusion.fitted(operator, embeddings, groups=names)
 
-    operator: how to fuse; None: an `AE` with a code of `dimension` numbers (None: the paper's rule). Returned: the
-    student, the fitted operator, and how well each learned, on people held out.
-    """
+
+def teach(
+    sets: Sequence[FaceSet], operator: AE, *, epochs: int = 45, batch: int = 128, lr: float = 3e-3, seed: int = 0,
+    device="auto", checkpoint=None, progress: bool = True,
+) -> tuple[Net, dict]:  # fmt: skip
+    """A new student of a fitted operator's code, taught on all these unlabelled faces, and how well it learned: its mean
+    cosine to the code on people held out."""
     embeddings = embed(SOURCES, list(sets), mapped=True, device=device, progress=progress)
     crowd = FaceSet.join(list(sets), "faces to distil on")
-    operator = operator or AE(dimension, epochs=25, seed=seed, device=device, progress=progress)
-    operator.fit(embeddings, groups=crowd.identities)
     codes = operator.transform(embeddings)
     net = student.untrained(codes.shape[1], seed=seed)
     done = two_stage(
         net, crowd, codes, epochs=epochs, batch=batch, lr=lr, weight_decay=0.02, schedule="onecycle", precision="bf16",
         seed=seed, device=device, checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
-    learned = {"cosine": 1 - done.score, "seconds": float(done.history["seconds"].sum()), "epochs": len(done.history)}
-    return net, operator, learned | {"fusing": operator.history_.iloc[[0, operator.best_epoch_]].to_dict("list")}
+    return net, {"cosine": 1 - done.score, "seconds": float(done.history["seconds"].sum()), "epochs": len(done.history)}

@@ -151,7 +151,7 @@ def train(
         key = cache.digest([[part.fingerprint for part in sets], epochs, seed, *([network] if small else [])])
         how = {"epochs": epochs, "seed": seed, "checkpoint": cache.folder() / "training" / key}
         if small:
-            net, _, learned = distill.teach(sets, **how)
+            net, learned = distill.teach(sets, distill.fuse(sets[:2]), **how)  # the code is of rendered faces alone
         else:
             net, learned = narrow.train(sets, **how)
         given = "".join(f" --photos {folder.name}" for folder in photos) + (" --lfw lfw" if lfw else "")
