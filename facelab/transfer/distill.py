@@ -230,8 +230,8 @@ def teach(
     sets: Sequence[FaceSet], operator: AE, *, epochs: int = 45, batch: int = 128, lr: float = 3e-3, seed: int = 0,
     device="auto", checkpoint=None, progress: bool = True,
 ) -> tuple[Net, dict]:  # fmt: skip
-    """A new student of a fitted operator's code, taught on all these unlabelled faces, and how well it learned: its mean
-    cosine to the code on people held out."""
+    """A new student of a fitted operator's code, taught on all these unlabelled faces, and how well it
+    learned: the mean cosine to the code on people held out."""
     embeddings = embed(SOURCES, list(sets), mapped=True, device=device, progress=progress)
     crowd = FaceSet.join(list(sets), "faces to distil on")
     codes = operator.transform(embeddings)

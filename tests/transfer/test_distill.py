@@ -129,3 +129,19 @@ def test_taught_students_and_tuned_rows_are_kept(faces, embeddings, monkeypatch)
 def test_fewer_labels_have_more_epochs():
     setting = tuning.Training(epochs=10, longest=40)
     assert [setting.of(s)["epochs"] for s in (1, 0.25, 0.01)] == [10, 20, 40]
+
+
+def test_passes_times_every_network_and_leaves_the_threads():
+    nets = {"small": student.untrained(2), "large": wrap(nn.Conv2d(3, 64, 9), size=128)}
+    found = tuning.passes(nets, batch=2, rounds=2)
+    assert set(found) == set(nets) and min(found.values()) > 0 and torch.get_num_threads() == 1
+
+
+def test_classified_is_what_the_last_layer_says():
+    net = wrap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)), size=8)
+    x = RNG.normal(size=(6, 4)).astype(np.float32)
+    with torch.no_grad():
+        expected = net.module[3](torch.from_numpy(x)).argmax(1).numpy()
+    assert np.array_equal(distill.classified(net, x), expected)
+    with pytest.raises(ValueError, match="takes 4"):
+        distill.classified(net, x[:, :3])

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from facelab.faces.faceset import FaceSet
-from facelab.nets import narrow
+from facelab.nets import narrow, student
+from facelab.transfer import distill
 from facelab.workbench.cli import main
 
 
@@ -104,3 +105,25 @@ def test_help_says_what_is_trained_from():
     assert "on people it has not seen" in " ".join(said.split())
     for option in ("--people", "--photos", "--lfw", "--epochs", "--seed", "--out"):
         assert option in said
+
+
+def test_the_student_learns_a_code_of_the_rendered_faces_from_all(calls, monkeypatch, tmp_path):
+    def fuse(sets):
+        calls["fuse"] = [one.name for one in sets]
+        return "the operator"
+
+    def teach(sets, operator, **settings):
+        calls["teach"] = [one.name for one in sets], operator, settings["epochs"]
+        return student.untrained(4), {"cosine": 0.5}
+
+    monkeypatch.setattr(distill, "fuse", fuse)
+    monkeypatch.setattr(distill, "teach", teach)
+    monkeypatch.setattr(narrow, "examine", lambda net, lfw, unit: {"student": {"rendered_auc": 0.8}} if unit else None)
+    out = tmp_path / "student.safetensors"
+    result = facelab("train", "student", "--people", 9, "--photos", tmp_path / "holiday", "--seed", 3, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert calls["fuse"] == ["wild", "album"] and calls["teach"] == (["wild", "album", "holiday"], "the operator", 45)
+    net, about = student.read(out)
+    assert about["command"] == "facelab train student --people 9 --epochs 45 --seed 3 --photos holiday"
+    assert about["measured"] == {"student": {"rendered_auc": 0.8}} and "train" not in calls
+    assert net.module.code.out_features == 4

@@ -1,0 +1,43 @@
+"""Choosing among codes: combinations, the best by validation, ranks, groups."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from facelab.transfer import heads, selection
+
+
+def test_all_combinations_are_two_to_the_power_of_six_less_one():
+    found = selection.subsets("abcdef")
+    assert len(found) == len(set(found)) == 63 and found[-1] == tuple("abcdef")
+    assert len(selection.subsets("abcdef", 2)) == 6 + 15 + 1
+    with pytest.raises(ValueError, match="most 0"):
+        selection.subsets("abc", 0)
+
+
+def test_the_best_is_chosen_by_validation_not_by_test_and_in_the_targets_direction():
+    rows = [
+        {"target": "age", "code": "a", "score": 9.0, "validation": 5.0},
+        {"target": "age", "code": "b", "score": 6.0, "validation": 7.0},
+        {"target": "gender", "code": "a", "score": 0.9, "validation": 0.7},
+        {"target": "gender", "code": "b", "score": 0.6, "validation": 0.8},
+    ]
+    found = selection.best(pd.DataFrame(rows))
+    assert found["code"].to_dict() == {"age": "a", "gender": "b"}
+    assert found["score"].to_dict() == {"age": 9.0, "gender": 0.6}
+
+
+def test_seeds_are_averaged_before_choosing():
+    rows = [("a", 0.9), ("a", 0.1), ("b", 0.6), ("b", 0.6)]
+    table = pd.DataFrame([{"target": "gender", "code": c, "score": v, "validation": v} for c, v in rows])
+    assert selection.best(table).loc["gender", "code"] == "b"
+
+
+def test_groups_count_the_test_people_and_score_them():
+    labels = pd.DataFrame({"gender": ["male", "female"] * 4, "age": [5.0, 15, 25, 40, 55, 70, 30, 31]})
+    test = np.arange(2, 8)
+    said = {"age": labels["age"].to_numpy()[test] + 2, "gender": np.tile([0.9, 0.1], (6, 1))}
+    found = selection.groups(heads.Heads(pd.DataFrame(), said, test, None), labels)
+    assert found.loc[("gender", "female"), ["age", "gender", "faces"]].tolist() == [2.0, 1.0, 3.0]
+    assert found.loc[("gender", "male"), "gender"] == 0.0
+    assert found.loc[("age", "20\u201334"), "faces"] == 3 and ("age", "0\u201312") not in found.index
