@@ -44,6 +44,28 @@ def mean_ranks(table: pd.DataFrame) -> pd.Series:
     return table.mul(sign, axis=0).rank(axis=1, ascending=False).mean()
 
 
+def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> float:
+    """The score over all faces where a detector missed some (general-model §4.1): a missed face counts as wrong, or for
+    a number as the middle of the task's range.
+
+    score: over the `found` faces. missed: labels of the others. ValueError for identity, which is asked of pairs.
+
+    >>> with_missed("gender", 1.0, 3, pd.DataFrame({"gender": ["male"]}))
+    0.75
+    >>> with_missed("age", 5.0, 1, pd.DataFrame({"age": [50.0]}))  # the middle of 0 to 120 is 10 years off
+    7.5
+    """
+    about, true = tasks.get(target), tasks.get(target).encode(missed)
+    if about.kind == "identity":
+        raise ValueError("task 'identity' is asked of pairs of faces: count the pairs with a missed face half right")
+    if about.kind != "regression":
+        worst = 1.0 if heads.metric(target) == "error" else 0.0
+        return float((score * found + worst * len(missed)) / (found + len(missed)))
+    off, power = true[~np.isnan(true)] - (about.low + about.high) / 2, 2 if about.metric == "rmse" else 1
+    mean = (score**power * found + (np.abs(off) ** power).sum()) / (found + len(off))
+    return float(mean ** (1 / power))
+
+
 def groups(found: heads.Heads, labels: pd.DataFrame) -> pd.DataFrame:
     """The score of each target (columns) in each gender, ethnic group and age band of the test people: accuracy, mean
     absolute error in the task's unit, or error rate; and how many faces."""

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import facelab as fl
 from facelab.transfer import heads, selection
 
 
@@ -41,3 +42,14 @@ def test_groups_count_the_test_people_and_score_them():
     assert found.loc[("gender", "female"), ["age", "gender", "faces"]].tolist() == [2.0, 1.0, 3.0]
     assert found.loc[("gender", "male"), "gender"] == 0.0
     assert found.loc[("age", "20\u201334"), "faces"] == 3 and ("age", "0\u201312") not in found.index
+
+
+def test_missed_faces_are_wrong_or_in_the_middle():
+    hair = pd.DataFrame({f"facial_hair:{c}": [1.0] for c in fl.tasks.get("facial_hair").classes})
+    assert selection.with_missed("facial_hair", 0.2, 3, hair) == pytest.approx(0.4)
+    assert selection.with_missed("valence", 0.5, 3, pd.DataFrame({"valence": [1.0]})) == pytest.approx(
+        (1.75 / 4) ** 0.5
+    )
+    assert selection.with_missed("yaw", 8.0, 10, pd.DataFrame({"yaw": []})) == 8.0
+    with pytest.raises(ValueError, match="pairs"):
+        selection.with_missed("identity", 0.9, 3, pd.DataFrame({"identity": [1]}))
