@@ -133,7 +133,7 @@ def examine(net: Net, lfw_root: str | Path | None = None, *, unit: bool = False,
     """What a network and `identity` make of people they have not seen: the verification AUC on rendered `wild` within
     ±30° of yaw (pairs of all people, and of people alike in gender, ethnicity and 15 years of age), and the accuracy on
     LFW's official pairs where a folder of them is given (pairs in which no face is seen count half). unit: the
-    network's codes are compared by their cosine.
+    network's codes are centred and compared by their cosine.
     """
     people = faces.load("rendered/wild", device=device)
     people = people[np.abs(people.labels["yaw"].to_numpy(float)) <= 30]
@@ -146,6 +146,7 @@ def examine(net: Net, lfw_root: str | Path | None = None, *, unit: bool = False,
 
     def own(crowd):
         codes = net.embed(crowd)
+        codes = codes - codes.mean(0) if unit else codes
         return codes / np.linalg.norm(codes, axis=1, keepdims=True) if unit else codes
 
     for name, read_out in ((net.name, own), (TEACHER, descriptors)):

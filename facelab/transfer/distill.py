@@ -57,6 +57,7 @@ def one_stage(
     other = None if mirrored is None else weighted.transform(mirrored)
     inner = three(width(net), hidden, z.shape[1])
     _draw(inner, how.get("seed", 0))
+    inner.to(net.device)
     both = student.net(nn.Sequential(net.module, inner), f"{net.name} and its decoder")
     targets = z if other is None else (z, other)
     done = fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **{"validation": 0.05} | how)
@@ -79,7 +80,10 @@ class Decoder:
     @torch.no_grad()
     def decode(self, codes) -> dict[str, np.ndarray]:
         """Codes (n, k) → dictionary source → (n, d_i)."""
-        x = torch.from_numpy(((np.asarray(codes) - self.mean) / self.scale).astype(np.float32))
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or codes.shape[1] != len(self.mean):
+            raise ValueError(f"codes of shape {codes.shape}: expected (n, {len(self.mean)})")
+        x = torch.from_numpy(((codes - self.mean) / self.scale).astype(np.float32))
         return self.weighted.inverse_transform(self.module.cpu()(x).numpy())
 
 
@@ -128,6 +132,8 @@ def decoder(codes, faces: FaceSet, embeddings, weighted: Concat, *, hidden: int 
     choose the epoch. how: for `fl.fit`. ValueError: other numbers of rows, a constant code.
     """
     codes = np.asarray(codes, np.float64)
+    if not np.isfinite(codes).all():
+        raise ValueError(f"the code of row {(~np.isfinite(codes).all(1)).argmax()} is not finite")
     if len(codes) != len(faces):
         raise ValueError(f"{len(codes)} codes for {len(faces)} faces: expected one for each")
     mean, scale = codes.mean(0), codes.std(0)
@@ -151,6 +157,7 @@ def with_mlp(net: Net, outputs: int, *, hidden: int = 64, seed: int = 0) -> Net:
     errors.whole("outputs", outputs, 1)
     top = nn.Sequential(nn.ReLU(), nn.Linear(width(net), hidden), nn.ReLU(), nn.Linear(hidden, outputs))
     _draw(top, seed)
+    top.to(net.device)
     return student.net(nn.Sequential(copy.deepcopy(net.module), *top), net.name)
 
 
@@ -226,6 +233,11 @@ def fuse(
     return fusion.fitted(operator, embeddings, groups=names)
 
 
+def weights(operator: AE) -> list[np.ndarray]:
+    """All numbers of a fitted operator, by which it is known from another."""
+    return [operator.mean_, operator.components_, *(v.cpu().numpy() for v in operator.net_.state_dict().values())]
+
+
 def teach(
     sets: Sequence[FaceSet], operator: AE, *, epochs: int = 45, batch: int = 128, lr: float = 3e-3, seed: int = 0,
     device="auto", checkpoint=None, progress: bool = True,
@@ -240,4 +252,7 @@ def teach(
         net, crowd, codes, epochs=epochs, batch=batch, lr=lr, weight_decay=0.02, schedule="onecycle", precision="bf16",
         seed=seed, device=device, checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
+    with torch.no_grad():  # as the file will hold them
+        for value in net.module.parameters():
+            value.copy_(value.half().float())
     return net, {"cosine": 1 - done.score, "seconds": float(done.history["seconds"].sum()), "epochs": len(done.history)}

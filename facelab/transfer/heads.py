@@ -144,8 +144,14 @@ def fit(
         score, validation = (_verify(x.numpy()[at], people[at]) for at in (test, held))
         row = {"target": "identity", "metric": "auc", "score": score, "validation": validation, "constant": 0.5}
         rows.append(row | {"balanced": math.nan, "epoch": 0})
+
+    def checked(new) -> dict[str, np.ndarray]:
+        if np.ndim(new) != 2 or np.shape(new)[1] != len(mean):
+            raise ValueError(f"codes of shape {np.shape(new)}: expected (n, {len(mean)})")
+        return predict((np.asarray(new) - mean) / scale)
+
     table = pd.DataFrame(rows).set_index("target").loc[list(targets)].reset_index()
-    return Heads(table, said, test, predict and (lambda new: predict((np.asarray(new) - mean) / scale)))
+    return Heads(table, said, test, predict and checked)
 
 
 def _train(x, labels, names, parts, hidden, epochs, batch, lr, weight_decay, seed):
@@ -159,6 +165,10 @@ def _train(x, labels, names, parts, hidden, epochs, batch, lr, weight_decay, see
     bank = Bank(widths, (x.shape[1], *hidden), seed).to(x.device)
     groups = [{"params": list(bank.weights)}, {"params": list(bank.biases), "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+    for name, count in zip(names, known, strict=True):
+        for what, rows in (("validation", held), ("test", test)):
+            if not count[rows].any():
+                raise ValueError(f"task {name!r}: no face of the {what} part has this label")
     steps = math.ceil(len(train) / batch)
     best, kept = [None] * len(names), [p.detach().clone() for p in bank.parameters()]
     for epoch in range(1, epochs + 1):
@@ -168,6 +178,8 @@ def _train(x, labels, names, parts, hidden, epochs, batch, lr, weight_decay, see
             for o, head, target, count in zip(out, objectives, truth, known, strict=True):
                 if count[at].sum():
                     total = total + head.losses(o[:, : head.width], target[at]).sum() / count[at].sum()
+            if not isinstance(total, Tensor):  # no label in this batch
+                continue
             for group in optimizer.param_groups:
                 group["lr"] = lr * _rate((epoch - 1) * steps + step, steps * epochs)
             optimizer.zero_grad()
@@ -244,7 +256,8 @@ def scores(codes: np.ndarray, labels: pd.DataFrame, targets, part, *, seeds: Seq
     numbers of codes, parts and labels and all settings."""
     columns = sorted({c for t in targets for c in (*tasks.get(t).columns, "age", "yaw", "pitch") if c in labels})
     depends = {"codes": cache.content([codes, np.asarray(part)]), "targets": list(targets), "version": VERSION}
-    depends |= {"labels": cache.digest(labels[columns].astype(str).values.tolist()), "how": how}
+    depends |= {"labels": cache.digest(labels[columns].astype(str).values.tolist())}
+    depends["how"] = {name: value for name, value in how.items() if name != "device"}
     rows = []
     for seed in seeds:
 

@@ -1,5 +1,6 @@
 """Choosing among codes: all combinations of sources, the best of them for each target, mean ranks, groups of people."""
 
+import logging
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -8,7 +9,10 @@ import pandas as pd
 
 from facelab import tasks
 from facelab.errors import whole
+from facelab.training.objective import Objective
 from facelab.transfer import heads
+
+log = logging.getLogger(__name__)
 
 
 def subsets(sources: Sequence[str], most: int | None = None) -> list[tuple[str, ...]]:
@@ -21,6 +25,26 @@ def subsets(sources: Sequence[str], most: int | None = None) -> list[tuple[str, 
     whole("most", most, 1, "sources")
     found = [some for k in range(1, min(most, len(sources)) + 1) for some in combinations(sources, k)]
     return found if len(found[-1]) == len(sources) else [*found, tuple(sources)]
+
+
+def askable(labels: pd.DataFrame, targets: Sequence[str], part: np.ndarray) -> list[str]:
+    """Those of the targets that these faces can be asked: with labels that differ in the training part; for identity,
+    with several people, and several pictures of one, in each of the other two."""
+    found = []
+    for target in targets:
+        try:
+            if target == "identity":
+                for p in (heads.VALIDATION, heads.TEST):
+                    counts = labels[target][part == p].value_counts()
+                    if len(counts) < 2 or counts.iloc[0] < 2:
+                        raise ValueError("no pair of faces to verify")
+            else:
+                Objective.of(target, labels[part == heads.TRAIN])
+        except ValueError as error:
+            log.info("target %s is left out: %s", target, error)
+        else:
+            found.append(target)
+    return found
 
 
 def best(scores: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from facelab.faces.faceset import FaceSet
 from facelab.nets import student
 from facelab.nets.net import Net
 from facelab.training.loop import fit
-from facelab.training.objective import Objective
+from facelab.training.objective import Objective, present
 from facelab.transfer import distill, heads
 from facelab.transfer.codes import Concat
 
@@ -32,7 +32,7 @@ class Training:
     """How whole networks are fine-tuned. epochs: with all labels; with a share s of them min(longest, epochs / √s)."""
 
     epochs: int = 12
-    longest: int = 40
+    longest: int = 100
     batch: int = 64
     lr: float = 1e-3
     weight_decay: float = 0.02
@@ -66,10 +66,10 @@ def taught(
             done = distill.two_stage(net, faces, codes, **how, **more)
         else:
             done = distill.one_stage(net, faces, embeddings, Concat().fit(embeddings), **how, **more)
-        shutil.rmtree(more["checkpoint"])
         seconds = float(done.history["seconds"].sum())
         state = {name: value.cpu().numpy() for name, value in net.module.state_dict().items()}
         cache.write_tensors(folder / "student.safetensors", state, {"seconds": seconds})
+        shutil.rmtree(more["checkpoint"])
 
     entry = cache.build(cache.path("students", route, version=VERSION, **about), fill)
     state, about = cache.read_tensors(entry / "student.safetensors")
@@ -83,15 +83,20 @@ def tuned(
 ) -> dict:  # fmt: skip
     """One row: a network fine-tuned for a target on a share of the labelled people, and its score on the test part.
 
-    start: the network before; top(start, outputs) gives a copy of it with a new head. part (n,): 0 training, 1
-    validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
+    start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head. part (n,): 0 training,
+    1 validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
     validation, constant, balanced, epochs, seconds (of training), wall. Kept in the cache under all it depends on.
 
     >>> import facelab as fl  # doctest: +SKIP
     >>> tuned(fl.nets.load("student"), faces, "age", part, route="tuned", top=distill.with_mlp)  # doctest: +SKIP
     """
     some = heads.few(faces.identities, part, share, seed=seed)
-    about = {"start": start.fingerprint, "top": top.__name__, "faces": faces.fingerprint, "target": target}
+    about = {
+        "start": start.fingerprint,
+        "top": getattr(top, "__qualname__", None) or repr(top),
+        "faces": faces.fingerprint,
+        "target": target,
+    }
     about |= {"part": cache.content([np.asarray(some)]), "how": training.of(share), "seed": seed, "version": VERSION}
 
     def fill(folder):
@@ -105,7 +110,9 @@ def tuned(
 
 def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
     train, held, test = (faces[np.flatnonzero(part == p)] for p in range(3))
-    net = top(start, Objective.of(target, train.labels).width).to(devices.device(device))
+    if not present(test.encode(target)).any():
+        raise ValueError(f"task {target!r}: no image of the test part has this label")
+    net = top(start, Objective.of(target, train.labels).width, seed=seed).to(devices.device(device))
     begin = time.perf_counter()
     done = fit(net, train, target, validation=held, seed=seed, device=device, progress=progress, **how)
     wall = time.perf_counter() - begin
@@ -124,12 +131,8 @@ class Top:
 
     width: int
 
-    @property
-    def __name__(self) -> str:
-        return f"topped {self.width}"
-
-    def __call__(self, net: Net, outputs: int) -> Net:
-        return distill.topped(net, self.width, outputs)
+    def __call__(self, net: Net, outputs: int, *, seed: int = 0) -> Net:
+        return distill.topped(net, self.width, outputs, seed=seed)
 
 
 def passes(nets: Mapping[str, Net], *, batch: int = 32, rounds: int = 7) -> dict[str, float]:

@@ -148,10 +148,13 @@ def train(
         small = network == "student"
         epochs = epochs or (45 if small else 14)
         sets = narrow.training_faces(people, photos, seed)
-        key = cache.digest([[part.fingerprint for part in sets], epochs, seed, *([network] if small else [])])
-        how = {"epochs": epochs, "seed": seed, "checkpoint": cache.folder() / "training" / key}
+        given = [[part.fingerprint for part in sets], epochs, seed]
         if small:
-            net, learned = distill.teach(sets, distill.fuse(sets[:2]), **how)  # the code is of rendered faces alone
+            operator = distill.fuse(sets[:2])  # the code is of rendered faces alone
+            given += [network, cache.content(distill.weights(operator))]
+        how = {"epochs": epochs, "seed": seed, "checkpoint": cache.folder() / "training" / cache.digest(given)}
+        if small:
+            net, learned = distill.teach(sets, operator, **how)
         else:
             net, learned = narrow.train(sets, **how)
         given = "".join(f" --photos {folder.name}" for folder in photos) + (" --lfw lfw" if lfw else "")

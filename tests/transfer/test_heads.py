@@ -52,12 +52,25 @@ def test_a_shift_and_one_scale_of_the_code_change_nothing():
 
 
 def test_missing_labels_have_no_say():
+    """Half of the training labels are missing: what the other target's labels are there changes nothing."""
     labels = LABELS.copy()
-    labels.loc[PART == 0, "age"] = labels["age"].where(np.arange(N) % 2 == 0)
-    changed = labels.copy()
-    codes = CODES.copy()
-    codes[(PART == 0) & (np.arange(N) % 2 == 1)] += 0  # the rows stay; their ages are missing
-    assert np.isfinite(fit(["age"], codes, changed).scores["score"]).all()
+    gone = (PART == 0) & (np.arange(N) % 2 == 1)
+    labels["age"] = labels["age"].where(~gone)
+    one, other = labels.copy(), labels.copy()
+    other.loc[gone, "yaw"] = -other.loc[gone, "yaw"]
+    assert np.array_equal(fit(["age", "yaw"], labels=one).said["age"], fit(["age", "yaw"], labels=other).said["age"])
+
+
+def test_a_batch_without_any_label_is_passed_over():
+    labels = LABELS.copy()
+    labels["age"] = labels["age"].where((PART != 0) | (np.arange(N) < 12))
+    assert np.isfinite(fit(["age"], labels=labels, batch=8).scores["score"]).all()
+
+
+@pytest.mark.parametrize(("p", "name"), [(1, "validation"), (2, "test")])
+def test_a_part_without_labels_is_refused(p, name):
+    with pytest.raises(ValueError, match=f"no face of the {name} part"):
+        fit(["age"], labels=LABELS.assign(age=LABELS["age"].where(p != PART)))
 
 
 def test_test_labels_are_not_looked_at():
@@ -110,5 +123,7 @@ def test_refuses():
         fit(part=np.where(PART == 1, -1, PART))
     with pytest.raises(ValueError, match="did you mean 'gender'"):
         fit(["gendr"])
+    with pytest.raises(ValueError, match=r"expected \(n, 5\)"):
+        fit(["age"]).predict(CODES[:, :1])
     with pytest.raises(ValueError, match="share 0"):
         heads.few(LABELS["identity"], PART, 0)

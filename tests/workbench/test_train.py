@@ -10,7 +10,10 @@ from click.testing import CliRunner
 from facelab.faces.faceset import FaceSet
 from facelab.nets import narrow, student
 from facelab.transfer import distill
+from facelab.transfer.autoencoder import AE
 from facelab.workbench.cli import main
+
+OPERATOR = AE(1, hidden=2, epochs=0, device="cpu").fit({"age": np.random.default_rng(0).normal(size=(20, 3))})
 
 
 def facelab(*arguments):
@@ -110,7 +113,7 @@ def test_help_says_what_is_trained_from():
 def test_the_student_learns_a_code_of_the_rendered_faces_from_all(calls, monkeypatch, tmp_path):
     def fuse(sets):
         calls["fuse"] = [one.name for one in sets]
-        return "the operator"
+        return OPERATOR
 
     def teach(sets, operator, **settings):
         calls["teach"] = [one.name for one in sets], operator, settings["epochs"]
@@ -122,7 +125,7 @@ def test_the_student_learns_a_code_of_the_rendered_faces_from_all(calls, monkeyp
     out = tmp_path / "student.safetensors"
     result = facelab("train", "student", "--people", 9, "--photos", tmp_path / "holiday", "--seed", 3, "--out", out)
     assert result.exit_code == 0, result.output
-    assert calls["fuse"] == ["wild", "album"] and calls["teach"] == (["wild", "album", "holiday"], "the operator", 45)
+    assert calls["fuse"] == ["wild", "album"] and calls["teach"] == (["wild", "album", "holiday"], OPERATOR, 45)
     net, about = student.read(out)
     assert about["command"] == "facelab train student --people 9 --epochs 45 --seed 3 --photos holiday"
     assert about["measured"] == {"student": {"rendered_auc": 0.8}} and "train" not in calls
