@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import facelab as fl
 from facelab import cache
 from facelab.nets import student
 
@@ -51,3 +52,17 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 def test_outputs_must_be_a_whole_number(outputs):
     with pytest.raises((ValueError, TypeError), match="outputs"):
         student.untrained(outputs)
+
+
+# -- the one that comes with facelab ------------------------------------------------------------------------------
+
+
+def test_it_comes_with_its_provenance_and_is_small():
+    assert student.FILE.stat().st_size < 1_000_000
+    net, about = student.read()
+    assert about["command"].startswith("facelab train student") and f"--seed {about['seed']}" in about["command"]
+    assert about["learned"]["cosine"] > 0.7 and {"student", "identity"} <= set(about["measured"])
+    loaded = fl.nets.load("student", device="cpu")
+    assert loaded.fingerprint == net.eval().fingerprint and net.module.code.out_features == student.CODE
+    with pytest.raises(ValueError, match="'student' comes with its weights"):
+        fl.nets.load("student", weights="mine.pth")
