@@ -31,8 +31,9 @@ TASK_COLOURS = {
     "glasses": "#A8F0FF",
     "facial_hair": "#5C3A0E",
     "accessories": "#BFEB92",
+    "age_band": "#2288FF",
 }
-TASK_MARKERS = dict(zip(TASK_COLOURS, "*o<>sDv^Pp8Xhd", strict=True))
+TASK_MARKERS = dict(zip(TASK_COLOURS, "*o<>sDv^Pp8XhdH", strict=True))
 NONE = "#C4C4C4"  # serves no task, chance, a random set: whatever is only there to compare with
 INK = "#333333"
 RIVALS = (  # networks side by side, in order: colour and marker
