@@ -75,6 +75,16 @@ def only(module: nn.Module, prefixes):
             m.training = training
 
 
+def warmed(step: int, steps: int, share: float) -> float:
+    """The factor of the learning rate that rises in a line over this share of the steps and falls to 0 as a cosine.
+
+    >>> [round(warmed(step, 5, 0.4), 2) for step in range(5)]
+    [0.5, 1.0, 1.0, 0.75, 0.25]
+    """
+    warm = max(1, round(share * steps))
+    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
 def mode(module: nn.Module) -> None:
     """Training mode, but evaluation mode in layers that are frozen: their batch norms must not drift."""
     module.train()

@@ -1,7 +1,7 @@
 """One code of many embeddings, learned: the auto-encoders of general-model §3.2, each starting from PCA.
 
-A three-layer auto-encoder trained from nothing reconstructs worse than PCA unless faces abound. So the linear path of
-PCA stays, and the layers learn what it misses: training starts at PCA's error and can only win from there.
+A three-layer auto-encoder trained from nothing has to learn first what PCA finds in one step. So the linear path of
+PCA stays, and the layers learn what it misses: training starts at PCA's error.
 """
 
 import logging
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from facelab import devices
 from facelab.errors import number, unknown, whole
+from facelab.training.optimizer import warmed
 from facelab.training.processes import reproducible
 from facelab.transfer.codes import PCA, Rows
 from facelab.transfer.residual import Residual
@@ -30,14 +31,15 @@ class AE(PCA):
 
     h_G = C z + E(z),  ẑ = C̃ h_G + G̃(h_G / σ),  loss = Σ_i mean_j((ĥ_ij − h_ij)²) / s_i²
 
-    E and G̃ have three fully connected layers of `hidden` units, with `dropout` (without it they overfit on some ten
-    thousand faces and end as PCA); C and C̃ are a linear path that starts as PCA's
-    components, while E and G̃ start at 0 (`Residual`). So at epochs=0 it is PCA, on the same weighted input.
+    E and G̃ have three fully connected layers of `hidden` units, with `dropout` against overfitting; C and C̃ are a
+    linear path that starts as PCA's components, while E and G̃ start at 0 (`Residual`). So at epochs=0 it is PCA, on the
+    same weighted input.
 
     dimension: k; None: the average width of the sources. epochs, batch, lr: Adam, whose rate rises over the first 5 %
     of the steps and falls to 0 as a cosine. The linear path learns at a tenth of lr: its entries are that small.
     validation: the share of the faces held out; the weights of the epoch with the least error on them are kept, epoch
-    0, PCA, among them: never worse than PCA there, and PCA has seen those faces. `groups` in `fit`: whose face each
+    0, PCA, among them. PCA has seen those faces, so the choice leans towards it, the more the longer the code and the
+    fewer the faces. `groups` in `fit`: whose face each
     row is; then whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
     trains and codes; arrays stay where they are and are read batch by batch, so memory maps may be larger than memory.
 
@@ -47,8 +49,8 @@ class AE(PCA):
     ValueError: as for `PCA`; too few faces to hold some out. FloatingPointError: the loss is not finite (names the
     epoch).
 
-    Departs from the paper by the linear path (three layers from nothing reconstruct worse than PCA on up to some ten
-    thousand faces), by one scale per source in Eq. 3, and by sizes of layers, which the paper does not give.
+    Departs from the paper by the linear path, by one scale per source in Eq. 3, and by sizes of layers, which the paper
+    does not give.
 
     >>> face = np.random.default_rng(0).uniform(-1, 1, (400, 1))
     >>> x = {"age": np.hstack([face, face**2]), "yaw": np.hstack([np.sin(3 * face), np.cos(3 * face)])}
@@ -168,10 +170,7 @@ class AE(PCA):
         raise FloatingPointError(f"{what}: try a lower lr, it is {self.lr:g}")
 
     def _rate(self, step: int, steps: int) -> float:
-        warm = max(1, round(WARM * steps))
-        if step < warm:
-            return self.lr * (step + 1) / warm
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        return self.lr * warmed(step, steps, WARM)
 
     def _loss(self, z: Tensor, noise: torch.Generator) -> Tensor:
         return self._error(self.net_.decode(self.net_.encode(z)[0]), z)

@@ -60,8 +60,7 @@ def one_stage(
     inner.to(net.device)
     both = student.net(nn.Sequential(net.module, inner), f"{net.name} and its decoder")
     targets = z if other is None else (z, other)
-    done = fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **{"validation": 0.05} | how)
-    return done
+    return fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **{"validation": 0.05} | how)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from facelab import cache, devices, tasks
 from facelab.errors import whole
 from facelab.nets.verify import verify
 from facelab.training.objective import Objective
+from facelab.training.optimizer import warmed
 from facelab.training.processes import reproducible
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -181,7 +182,7 @@ def _train(x, labels, names, parts, hidden, epochs, batch, lr, weight_decay, see
             if not isinstance(total, Tensor):  # no label in this batch
                 continue
             for group in optimizer.param_groups:
-                group["lr"] = lr * _rate((epoch - 1) * steps + step, steps * epochs)
+                group["lr"] = lr * warmed((epoch - 1) * steps + step, steps * epochs, WARM)
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
@@ -217,11 +218,6 @@ def _train(x, labels, names, parts, hidden, epochs, batch, lr, weight_decay, see
             row |= {key: 1 - row[key] for key in ("score", "validation", "constant")}
         rows.append(row)
     return rows, said, predict
-
-
-def _rate(step: int, steps: int) -> float:
-    warm = max(1, round(WARM * steps))
-    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def balanced(head: Objective, said: np.ndarray, true: np.ndarray) -> float:

@@ -85,10 +85,7 @@ def tuned(
 
     start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head. part (n,): 0 training,
     1 validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
-    validation, constant, balanced, epochs, seconds (of training), wall. Kept in the cache under all it depends on.
-
-    >>> import facelab as fl  # doctest: +SKIP
-    >>> tuned(fl.nets.load("student"), faces, "age", part, route="tuned", top=distill.with_mlp)  # doctest: +SKIP
+    validation, constant, balanced, epochs, seconds (of training). Kept in the cache under all it depends on.
     """
     some = heads.few(faces.identities, part, share, seed=seed)
     about = {
@@ -113,16 +110,14 @@ def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
     if not present(test.encode(target)).any():
         raise ValueError(f"task {target!r}: no image of the test part has this label")
     net = top(start, Objective.of(target, train.labels).width, seed=seed).to(devices.device(device))
-    begin = time.perf_counter()
     done = fit(net, train, target, validation=held, seed=seed, device=device, progress=progress, **how)
-    wall = time.perf_counter() - begin
     said, truth = done.predict(test), done.objective.targets(test.labels)
     row = {"metric": heads.metric(target), "score": done.objective.metric(said, truth), "validation": done.score}
     row |= {"constant": done.objective.guess(truth), "balanced": heads.balanced(done.objective, said, truth.numpy())}
     if row["metric"] == "error":
         row |= {key: 1 - row[key] for key in ("score", "validation", "constant")}
     seconds = float(done.history["seconds"].sum())
-    return row | {"faces": len(train), "epochs": len(done.history), "seconds": seconds, "wall": wall}
+    return row | {"faces": len(train), "epochs": len(done.history), "seconds": seconds}
 
 
 @dataclass(frozen=True)

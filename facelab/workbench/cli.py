@@ -148,11 +148,11 @@ def train(
         small = network == "student"
         epochs = epochs or (45 if small else 14)
         sets = narrow.training_faces(people, photos, seed)
-        given = [[part.fingerprint for part in sets], epochs, seed]
+        depends = [[part.fingerprint for part in sets], epochs, seed]
         if small:
             operator = distill.fuse(sets[:2])  # the code is of rendered faces alone
-            given += [network, cache.content(distill.weights(operator))]
-        how = {"epochs": epochs, "seed": seed, "checkpoint": cache.folder() / "training" / cache.digest(given)}
+            depends += [network, cache.content(distill.weights(operator))]
+        how = {"epochs": epochs, "seed": seed, "checkpoint": cache.folder() / "training" / cache.digest(depends)}
         if small:
             net, learned = distill.teach(sets, operator, **how)
         else:
