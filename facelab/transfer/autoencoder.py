@@ -32,15 +32,14 @@ class AE(PCA):
     h_G = C z + E(z),  ẑ = C̃ h_G + G̃(h_G / σ),  loss = Σ_i mean_j((ĥ_ij − h_ij)²) / s_i²
 
     E and G̃ have three fully connected layers of `hidden` units, with `dropout` against overfitting; C and C̃ are a
-    linear path that starts as PCA's components, while E and G̃ start at 0 (`Residual`). So at epochs=0 it is PCA, on the
-    same weighted input.
+    linear path that starts as the components of PCA, while E and G̃ start at 0 (`Residual`). So at epochs=0 it is PCA
+    of the faces not held out.
 
     dimension: k; None: the average width of the sources. epochs, batch, lr: Adam, whose rate rises over the first 5 %
     of the steps and falls to 0 as a cosine. The linear path learns at a tenth of lr: its entries are that small.
-    validation: the share of the faces held out; the weights of the epoch with the least error on them are kept, epoch
-    0, PCA, among them. PCA has seen those faces, so the choice leans towards it, the more the longer the code and the
-    fewer the faces. `groups` in `fit`: whose face each
-    row is; then whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
+    validation: the share of the faces held out: neither PCA nor the layers see them. The weights of the epoch with the
+    least error on them are kept, epoch 0, PCA of the other faces, among them. `groups` in `fit`: whose face each row
+    is; then whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
     trains and codes; arrays stay where they are and are read batch by batch, so memory maps may be larger than memory.
 
     After `fit`: net_ (the `Residual`), history_ (epoch, loss, val_loss: Eq. 3 on held-out faces), best_epoch_,
@@ -82,9 +81,9 @@ class AE(PCA):
         """Train on the embeddings X; y is ignored. groups (n,): faces of one group are held out together."""
         self._check()
         place = devices.device(self.device)
-        rows, covariance = self._measure(X)
+        rows = Rows(X, self.sources)
         train, self.held_out_ = self._split(len(rows), groups)
-        self._components(rows, covariance)
+        self._components(len(train), self._measure(rows, train))
         self.net_ = self._blank()
         self.net_.begin(self.components_, self.explained_variance_, self.sources_, self.seed)
         self.net_.to(place)
@@ -117,6 +116,8 @@ class AE(PCA):
         if groups is not None and np.shape(groups) != (n,):
             raise ValueError(f"groups of shape {np.shape(groups)}: expected ({n},), one for each face")
         people = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        if n < 2:
+            raise ValueError(f"{n} rows of embeddings: expected at least 2, one to hold out")
         k = people.max() + 1
         if k < 2:
             raise ValueError("groups has one group only: expected at least 2, one to hold out")

@@ -113,16 +113,16 @@ class Operator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     After `fit`: sources_ {name: width}, mean_ (D,), scale_ {name: s_i}, n_features_in_ = D.
     """
 
-    def _measure(self, x) -> tuple[Rows, np.ndarray]:
-        """One pass: centre, scales; and the covariance of z (D, D), float64."""
-        rows = Rows(x, self.sources)
-        n = len(rows)
+    def _measure(self, rows: Rows, some=None) -> np.ndarray:
+        """One pass over the rows, or `some` of them: centre, scales; and the covariance of z (D, D), float64."""
+        some = np.arange(len(rows)) if some is None else some
+        n = len(some)
         if n < 2:
             raise ValueError(f"{n} rows of embeddings: expected at least 2")
-        shift = rows.take(np.arange(min(n, BLOCK))).mean(0)  # near the mean, so that the sums do not cancel
+        shift = rows.take(some[:BLOCK]).mean(0)  # near the mean, so that the sums do not cancel
         total, products = np.zeros(rows.width), np.zeros((rows.width, rows.width))
         largest = np.zeros(rows.width)
-        for _, block in rows.blocks():
+        for _, block in rows.blocks(some):
             largest = np.maximum(largest, np.abs(block).max(0))
             block -= shift
             total += block.sum(0)
@@ -132,11 +132,11 @@ class Operator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         scale = {}
         for name, columns in rows.columns.items():
             if (np.sqrt(variance[columns]) <= DEAD * largest[columns]).all():
-                raise ValueError(f"source {name!r} is constant: all {n} rows have the embedding of row 0")
+                raise ValueError(f"source {name!r} is constant: all {n} rows have the embedding of row {some[0]}")
             scale[name] = float(np.sqrt(variance[columns].mean()))
         self.sources_, self.mean_, self.scale_, self.n_features_in_ = rows.sources, shift + total / n, scale, rows.width
         self.given_ = rows.given
-        return rows, products * np.outer(self._weight, self._weight)
+        return products * np.outer(self._weight, self._weight)
 
     @property
     def _weight(self) -> np.ndarray:
@@ -207,7 +207,7 @@ class Concat(Operator):
 
     def fit(self, X, y=None):
         """Measure centre and scale of each source; y is ignored."""
-        self._measure(X)
+        self._measure(Rows(X, self.sources))
         return self
 
     @property
@@ -258,11 +258,12 @@ class PCA(Operator):
 
     def fit(self, X, y=None):
         """Find the components; y is ignored."""
-        self._components(*self._measure(X))
+        rows = Rows(X, self.sources)
+        self._components(len(rows), self._measure(rows))
         return self
 
-    def _components(self, rows: Rows, covariance: np.ndarray) -> None:
-        k, width = self._choose(len(rows)), len(covariance)
+    def _components(self, n: int, covariance: np.ndarray) -> None:
+        k, width = self._choose(n), len(covariance)
         values, vectors = eigh(covariance, subset_by_index=(width - k, width - 1))
         c = vectors[:, ::-1].T  # (k, D), falling
         sign = np.sign(c[np.arange(k), np.abs(c).argmax(1)])

@@ -16,7 +16,7 @@ from facelab.transfer.autoencoder import AE, DAE, VAE
 from facelab.transfer.codes import DEAD, PCA, Concat, Operator, Rows
 
 OPERATORS = {operator.__name__: operator for operator in (Concat, PCA, AE, VAE, DAE)}
-VERSION = 1  # of what fitting gives
+VERSION = 2  # of what fitting gives
 __all__ = ["AE", "DAE", "OPERATORS", "PCA", "VAE", "Concat", "anchors", "fitted", "load", "nrmse", "save"]
 
 
