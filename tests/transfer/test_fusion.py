@@ -250,7 +250,7 @@ WRONG = {
     "infinite": (lambda o: o.fit(made()).transform(spoilt("age", 3, np.inf)), "source 'age': .*row 3 is not finite"),
     "constant": (
         lambda o: o.fit(made() | {"age": np.full((150, 5), 0.1)}),
-        "source 'age' is constant: all 1[35]. rows",
+        "age. is constant: all 1[35]. rows",
     ),
     "too few": (lambda o: o.fit(made(1)), "1 rows of embeddings"),
     "missing": (lambda o: o.fit(made()).transform({k: made()[k] for k in ("age", "identity")}), "lack.*'landmarks'"),
