@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from facelab import tasks
+from facelab.faces.report import Report
 
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")  # in the image
 _MIRROR = [1, 0, 2, 4, 3]
@@ -21,13 +22,14 @@ class FaceSet:
     images: uint8 (n, 3, h, w) RGB, an array or a read-only memory map. labels: n rows; columns as
     `facelab.tasks` defines them; a missing label is NaN or None, never a made-up value. landmarks: float32
     (n, 5, 2), pixels (x, y), in the order of `LANDMARKS` (left = the image's left), NaN = unknown; (0, 0) is
-    the centre of the top-left pixel.
+    the centre of the top-left pixel. report: what a reader of files left out, None for other sets.
     """
 
     name: str
     images: np.ndarray
     labels: pd.DataFrame
     landmarks: np.ndarray
+    report: Report | None = None
 
     def __post_init__(self):
         n = len(self.labels)
