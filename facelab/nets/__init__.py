@@ -1,5 +1,5 @@
 """Networks: `load` one by its name, `wrap` your own, `embed` faces; `SOURCES` says what each of the six sources is.
-`detect` finds faces in photos.
+`detect` finds faces in photos, `faces_in` makes a face set of a folder of them.
 """
 
 from facelab.nets.detect import Detections, detect
@@ -8,16 +8,19 @@ from facelab.nets.fetch import FetchError, fetch
 from facelab.nets.load import load
 from facelab.nets.locate import locate
 from facelab.nets.net import Net, wrap
+from facelab.nets.photos import Found, faces_in
 from facelab.nets.sources import SOURCES, Source, table
 
 __all__ = [
     "SOURCES",
     "Detections",
     "FetchError",
+    "Found",
     "Net",
     "Source",
     "detect",
     "embed",
+    "faces_in",
     "fetch",
     "load",
     "locate",
