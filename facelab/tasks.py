@@ -3,7 +3,7 @@
 In a label table a regression task is one float column (NaN = missing), a `classes` task one text column
 (missing = None / NaN), a `labels` task (several may be true at once) one float column per class named
 `task:class` with 1, 0 or NaN. `pose` is derived from `yaw` and `pitch` where the table has no column of its
-own, `age_band` from `age`.
+own, `age_band` and `over_40` from `age`.
 """
 
 from dataclasses import dataclass
@@ -57,6 +57,8 @@ class Task:
             return pose_bins(table["yaw"].to_numpy(float), table["pitch"].to_numpy(float))
         if missing and self.name == "age_band" and "age" in table:
             return age_bands(TASKS["age"].encode(table))
+        if missing and self.name == "over_40" and "age" in table:
+            return over_40(TASKS["age"].encode(table))
         if missing:
             lacks = ", ".join(map(repr, missing))
             raise ValueError(f"task {self.name!r} has no labels here: the table lacks {lacks}")
@@ -123,6 +125,15 @@ def age_bands(age: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(age), -1, bands).astype(np.int64)
 
 
+def over_40(age: np.ndarray) -> np.ndarray:
+    """1 above 43 years, 0 below 38, −1 between or where it is missing (2MD-MTL §5.1).
+
+    >>> over_40(np.array([20.0, 40.0, 60.0, np.nan]))
+    array([ 0, -1,  1, -1])
+    """
+    return np.select([age < 38, age > 43], [0, 1], -1).astype(np.int64)
+
+
 AGE_BANDS = (13, 20, 35, 50, 65)  # years, where bands begin
 EXPRESSIONS = ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise")
 _SIDES = ("right", "frontal", "left")
@@ -136,6 +147,7 @@ TASKS = {
         Task("ethnicity", "classes", "accuracy", ("white", "black", "asian", "indian", "other")),
         Task("age", "regression", "mae", unit="years", low=0, high=120),
         Task("age_band", "classes", "accuracy", ("0–12", "13–19", "20–34", "35–49", "50–64", "65+"), unit="years"),
+        Task("over_40", "classes", "accuracy", ("under 38", "over 43"), about="age as 2MD-MTL asks it"),
         Task("expression", "classes", "accuracy", EXPRESSIONS),
         Task("valence", "regression", "rmse", low=-1, high=1, about="unpleasant −1 to pleasant +1"),
         Task("yaw", "regression", "mae", unit="degrees", low=-180, high=180, flip="negate",

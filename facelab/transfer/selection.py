@@ -1,16 +1,18 @@
 """Choosing among codes: all combinations of sources, the best of them for each target, mean ranks, groups of people."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from facelab import tasks
-from facelab.errors import whole
+from facelab import tasks, workers
+from facelab.errors import unknown, whole
 from facelab.training.objective import Objective
-from facelab.transfer import heads
+from facelab.transfer import fusion, heads
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,38 @@ def askable(labels: pd.DataFrame, targets: Sequence[str], part: np.ndarray) -> l
         else:
             found.append(target)
     return found
+
+
+def scores(
+    known: Mapping[str, np.ndarray],
+    seen: Mapping[str, np.ndarray],
+    labels: pd.DataFrame,
+    targets: Sequence[str],
+    part: np.ndarray,
+    *,
+    most: int | None = None,
+    progress: bool = True,
+    **how,
+) -> pd.DataFrame:
+    """The rows of `heads.scores` for all `subsets` of the sources, each put into one code by `fusion.Concat`, with a
+    column code, e.g. "age + object": what `best` chooses from.
+
+    known: source → (m, d) embeddings that set the scale of each, seen: source → (n, d) of the faces that are labelled.
+    how: as `heads.scores`. Combinations are asked wherever joblib works (`facelab.workers`); each is kept in the cache.
+    """
+    sources = list(seen)
+    if missing := [s for s in sources if s not in known]:
+        raise unknown("source", missing[0], known)
+    every = subsets(sources, most)
+    shared = ({s: np.asarray(known[s]) for s in sources}, {s: np.asarray(seen[s]) for s in sources}, labels, part)
+    asked = workers.spread(partial(_ask, targets=list(targets), how=how), every, shared)
+    return pd.concat(tqdm(asked, total=len(every), desc="combinations", disable=not progress), ignore_index=True)
+
+
+def _ask(shared: tuple, some: tuple[str, ...], targets: list[str], how: dict) -> pd.DataFrame:
+    known, seen, labels, part = shared
+    code = fusion.Concat().fit({s: known[s] for s in some}).transform({s: seen[s] for s in some})
+    return heads.scores(code, labels, targets, part, **how).assign(code=" + ".join(some))
 
 
 def best(scores: pd.DataFrame) -> pd.DataFrame:
