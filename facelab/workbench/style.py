@@ -32,8 +32,9 @@ TASK_COLOURS = {
     "facial_hair": "#5C3A0E",
     "accessories": "#BFEB92",
     "age_band": "#2288FF",
+    "over_40": "#E60050",
 }
-TASK_MARKERS = dict(zip(TASK_COLOURS, "*o<>sDv^Pp8XhdH", strict=True))
+TASK_MARKERS = dict(zip(TASK_COLOURS, "*o<>sDv^Pp8XhdH|", strict=True))
 NONE = "#C4C4C4"  # serves no task, chance, a random set: whatever is only there to compare with
 INK = "#333333"
 RIVALS = (  # networks side by side, in order: colour and marker
