@@ -1,9 +1,11 @@
-"""Images and labels: face sets, rendered heads."""
+"""Images and labels: face sets, rendered heads, public data sets and your own files."""
 
 from facelab.faces.faceset import FaceSet
 from facelab.faces.folder import from_folder
+from facelab.faces.load import load
 from facelab.faces.people import Person, person, restyled
 from facelab.faces.presets import PRESETS, counts
-from facelab.faces.rendered import load, sweep
+from facelab.faces.rendered import sweep
+from facelab.faces.turn import turn
 
-__all__ = ["PRESETS", "FaceSet", "Person", "counts", "from_folder", "load", "person", "restyled", "sweep"]
+__all__ = ["PRESETS", "FaceSet", "Person", "counts", "from_folder", "load", "person", "restyled", "sweep", "turn"]

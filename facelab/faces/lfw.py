@@ -7,7 +7,7 @@ import pandas as pd
 from facelab.faces.faceset import FaceSet
 from facelab.faces.folder import from_folder
 
-IMAGES = ("lfw-deepfunneled", "lfw")
+IMAGES = ("lfw-deepfunneled", "lfw_funneled", "lfw")
 
 
 def pairs(root: str | Path, *, size: int = 250, progress: bool = True) -> tuple[FaceSet, pd.DataFrame]:

@@ -78,15 +78,15 @@ def read_all(jobs, work, *, broken: str = "error", chunk: int = 256, progress: b
     if broken not in ("error", "skip"):
         raise unknown("way with broken pictures", broken, ("error", "skip"))
     jobs = list(jobs)
-    with tqdm(total=len(jobs), desc=name, unit="image", disable=not progress) as bar:
-        with Parallel(n_jobs=-1, prefer="threads") as pool:
-            for start in range(0, len(jobs), chunk):
-                part = jobs[start : start + chunk]
-                for job, result in zip(part, pool(delayed(_tried)(work, job) for job in part), strict=True):
-                    if isinstance(result, ValueError) and broken == "error":
-                        raise result
-                    yield job, result
-                bar.update(len(part))
+    bar = tqdm(total=len(jobs), desc=name, unit="image", disable=not progress)
+    with bar, Parallel(n_jobs=-1, prefer="threads") as pool:
+        for start in range(0, len(jobs), chunk):
+            part = jobs[start : start + chunk]
+            for job, result in zip(part, pool(delayed(_tried)(work, job) for job in part), strict=True):
+                if isinstance(result, ValueError) and broken == "error":
+                    raise result
+                yield job, result
+            bar.update(len(part))
 
 
 def _tried(work, job):

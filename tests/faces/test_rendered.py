@@ -152,7 +152,7 @@ def test_a_damaged_set_is_rendered_anew(own_cache):
     ("name", "options", "message"),
     [
         ("rendered/wildd", {}, "unknown face set 'rendered/wildd': did you mean 'rendered/wild'"),
-        ("lfw", {}, "unknown face set 'lfw': expected one of 'rendered/pose', 'rendered/wild'"),
+        ("faces94", {}, "unknown face set 'faces94': expected one of 'rendered/pose', 'rendered/wild'"),
         ("rendered/wild", {"peple": 3}, "unknown option of 'rendered/wild' 'peple': did you mean 'people'"),
         ("rendered/wild", {"series": 1}, "unknown option of 'rendered/wild' 'series'"),
         ("rendered/album", {"restyle": 2}, "restyle 2 is out of range: expected a whole number from 0 to 1"),
