@@ -1,7 +1,7 @@
 """Batches that mix face sets, each labelled for some tasks only (2MD-MTL §3.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -158,3 +158,18 @@ def _turns(shares: np.ndarray) -> np.ndarray:
         had[part] += 1
         turns.append(part)
     return np.array(turns)
+
+
+def fewer(part: Part, people: float, *, seed: int = 0) -> Part:
+    """The part with a share of its people, at least two; its share of a batch stays. ValueError: no share above 0.
+
+    >>> images, points = np.zeros((6, 3, 8, 8), np.uint8), np.zeros((6, 5, 2), np.float32)
+    >>> six = FaceSet("six", images, pd.DataFrame({"gender": ["male", "female"] * 3}), points)
+    >>> len(fewer(Part(six, "gender"), 0.5).faces)
+    3
+    """
+    if not 0 < people <= 1:
+        raise ValueError(f"a share of {people!r} of the people: expected more than 0, up to 1")
+    who, of = np.unique(part.faces.identities, return_inverse=True)
+    kept = np.random.default_rng(seed).permutation(len(who))[: max(2, round(people * len(who)))]
+    return replace(part, faces=part.faces[np.isin(of, kept)])

@@ -124,10 +124,11 @@ def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> 
     return float(mean ** (1 / power))
 
 
-def groups(found: heads.Heads, labels: pd.DataFrame) -> pd.DataFrame:
-    """The score of each target (columns) in each gender, ethnic group and age band of the test people: accuracy, mean
-    absolute error in the task's unit, or error rate; and how many faces."""
-    own = labels.iloc[found.test].reset_index(drop=True)
+def groups(said: Mapping[str, np.ndarray], labels: pd.DataFrame) -> pd.DataFrame:
+    """The score of each target (columns) in each gender, ethnic group and age band: accuracy, mean absolute error in
+    the task's unit, or error rate; and how many faces. said: target → what is said of the faces that `labels` are of.
+    """
+    own = labels.reset_index(drop=True)
     by = {name: own[name] for name in ("gender", "ethnicity") if name in own}
     if "age" in own:
         edges = (0, *tasks.AGE_BANDS, np.inf)
@@ -136,7 +137,7 @@ def groups(found: heads.Heads, labels: pd.DataFrame) -> pd.DataFrame:
     for name, column in by.items():
         for group in pd.unique(column.dropna().sort_values()):
             mask = (column == group).to_numpy()
-            rows[name, str(group)] = {t: _mean(t, said[mask], own[mask]) for t, said in found.said.items()}
+            rows[name, str(group)] = {t: _mean(t, one[mask], own[mask]) for t, one in said.items()}
             rows[name, str(group)]["faces"] = int(mask.sum())
     return pd.DataFrame(rows).T.rename_axis(["by", "group"])
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import facelab as fl
-from facelab.transfer import heads, selection
+from facelab.transfer import selection
 
 
 def test_all_combinations_are_two_to_the_power_of_six_less_one():
@@ -38,7 +38,7 @@ def test_groups_count_the_test_people_and_score_them():
     labels = pd.DataFrame({"gender": ["male", "female"] * 4, "age": [5.0, 15, 25, 40, 55, 70, 30, 31]})
     test = np.arange(2, 8)
     said = {"age": labels["age"].to_numpy()[test] + 2, "gender": np.tile([0.9, 0.1], (6, 1))}
-    found = selection.groups(heads.Heads(pd.DataFrame(), said, test, None), labels)
+    found = selection.groups(said, labels.iloc[test])
     assert found.loc[("gender", "female"), ["age", "gender", "faces"]].tolist() == [2.0, 1.0, 3.0]
     assert found.loc[("gender", "male"), "gender"] == 0.0
     assert found.loc[("age", "20\u201334"), "faces"] == 3 and ("age", "0\u201312") not in found.index
