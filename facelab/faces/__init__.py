@@ -1,5 +1,7 @@
 """Images and labels: face sets, rendered heads, public data sets and your own files."""
 
+from facelab.faces.csvfile import from_csv
+from facelab.faces.duplicates import duplicates
 from facelab.faces.faceset import FaceSet
 from facelab.faces.folder import from_folder
 from facelab.faces.load import load
@@ -8,4 +10,17 @@ from facelab.faces.presets import PRESETS, counts
 from facelab.faces.rendered import sweep
 from facelab.faces.turn import turn
 
-__all__ = ["PRESETS", "FaceSet", "Person", "counts", "from_folder", "load", "person", "restyled", "sweep", "turn"]
+__all__ = [
+    "PRESETS",
+    "FaceSet",
+    "Person",
+    "counts",
+    "duplicates",
+    "from_csv",
+    "from_folder",
+    "load",
+    "person",
+    "restyled",
+    "sweep",
+    "turn",
+]

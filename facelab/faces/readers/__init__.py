@@ -31,7 +31,7 @@ from facelab.faces.readers import (
     utkface,
 )
 from facelab.faces.readers.dataset import DataSet
-from facelab.faces.readers.store import stored
+from facelab.faces.readers.store import scan, stored
 
 SETS = {
     data.name: data
@@ -79,7 +79,7 @@ def read(name: str, root: str | Path, *, size: int = 128, rows=None, broken: str
     """
     data = get(name)
     root = data.place(root, SETS.values())
-    return stored(data, root, size=size, rows=rows, broken=broken, progress=progress)
+    return stored(data, root, scan(root), size=size, rows=rows, broken=broken, progress=progress)
 
 
 def table() -> pd.DataFrame:

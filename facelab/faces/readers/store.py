@@ -23,16 +23,16 @@ _FORM = 1  # raised when pictures are made square in another way, so that no sta
 UNREADABLE, ABSENT, UNLABELLED = "cannot be read as an image", "listed, but not there", "there, but not listed"
 
 
-def stored(data: DataSet, root: Path, *, size: int = 128, rows=None, broken: str = "error",
-           progress: bool = True) -> FaceSet:  # fmt: skip
+def stored(data: DataSet, root: Path, there: list[tuple[str, int, int]], *, size: int = 128, rows=None,
+           broken: str = "error", progress: bool = True) -> FaceSet:  # fmt: skip
     """The set at `root`, from the cache if its files have not changed by name, size or time, else read now.
 
-    rows: the first so many, a slice, or row numbers. broken: "error", or "skip" to leave out what cannot be read.
-    ValueError names a broken picture; FileNotFoundError where none of the listed pictures is there.
+    there: its files, as `scan` gives them. rows: the first so many, a slice, or row numbers. broken: "error", or "skip"
+    to leave out what cannot be read. ValueError names a broken picture; FileNotFoundError where none of the listed
+    pictures is there.
     """
     whole("size", size, 8)
     rows = _rows(rows)
-    there = scan(root)
     entry = cache.path("faces", data.name, form=_FORM, version=data.version, size=size, broken=broken, rows=rows,
                        files=cache.digest(there))  # fmt: skip
 
@@ -59,14 +59,20 @@ def scan(root: Path) -> list[tuple[str, int, int]]:
             below.clear()
             continue
         seen.add(place)
-        for name in names:
-            try:
-                about = os.stat(os.path.join(folder, name))
-            except FileNotFoundError:  # a link to nowhere
-                continue
-            path = Path(os.path.relpath(os.path.join(folder, name), root)).as_posix()
-            found.append((path, about.st_size, about.st_mtime_ns))
-    return sorted(found)
+        found += [Path(os.path.relpath(os.path.join(folder, name), root)).as_posix() for name in names]
+    return about(root, sorted(found))
+
+
+def about(root: Path, files: list[str]) -> list[tuple[str, int, int]]:
+    """(path, bytes, time of change in ns) of each of these files below `root` that is there."""
+    found = []
+    for file in files:
+        try:
+            stat = os.stat(os.path.join(root, file))
+        except (FileNotFoundError, NotADirectoryError):  # or a link to nowhere
+            continue
+        found.append((file, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def _rows(rows):

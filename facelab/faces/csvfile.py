@@ -1,0 +1,110 @@
+"""Faces from any CSV file that lists pictures and their labels."""
+
+import logging
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from facelab import tasks
+from facelab.errors import lacking
+from facelab.faces.faceset import FaceSet
+from facelab.faces.readers.dataset import DataSet
+from facelab.faces.readers.listing import Listing
+from facelab.faces.readers.store import about, stored
+
+log = logging.getLogger(__name__)
+MARKS = tuple(f"landmark_{k}_{axis}" for k in range(5) for axis in "xy")  # as `facelab faces render --out` writes them
+
+
+def from_csv(file: str | Path, *, root: str | Path | None = None, size: int = 128, rows=None, broken: str = "error",
+             progress: bool = True) -> FaceSet:  # fmt: skip
+    """The pictures that a CSV file lists, with the labels in its other columns; kept in the cache.
+
+    Its column `path` (or `file`) says where the pictures are, below root (the CSV's own folder). Columns named as in
+    `facelab.tasks` are labels of tasks and must hold what those allow; others are kept as they are, with a warning in
+    the log where a name is nearly that of a task. Ten columns landmark_0_x, landmark_0_y … landmark_4_y are the
+    landmarks in pixels of the stored picture. An empty cell is a missing label. rows and broken as for `load`.
+    ValueError: no such column, a label that its task does not allow, a picture that cannot be read. FileNotFoundError:
+    no such file, or none of the pictures is there.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (40, 40), 200).save(f"{folder}/one.png")
+    ...     _ = Path(folder, "mine.csv").write_text("path,yaw,note\\none.png,-30,a\\n")
+    ...     from_csv(f"{folder}/mine.csv", size=32, progress=False)
+    FaceSet 'mine': 1 images of 32 × 32; labels file, yaw, note
+    """
+    file = Path(file).expanduser()
+    root = file.parent if root is None else Path(root).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}: expected that of the pictures of {file}")
+    table = _table(file)
+    landmarks = _landmarks(file, table)
+    table = table.drop(columns=[c for c in MARKS if c in table])
+    _check(file, table)
+    listing = Listing(table, landmarks, np.full((len(table), 4), np.nan))
+    there = about(root, [*dict.fromkeys(table["file"])])
+    data = DataSet(
+        name=file.stem,
+        title=str(file),
+        pictures=len(table),
+        labels=tuple(table),
+        owner="",
+        terms="",
+        layout="the pictures that it lists",
+        signs=(),
+        read=lambda root, files: listing,
+    )
+    key = [*there, *about(file.parent, [file.name])]
+    return stored(data, root, key, size=size, rows=rows, broken=broken, progress=progress)
+
+
+def _table(file: Path) -> pd.DataFrame:
+    """The rows, their picture in the column `file`, which comes first; an empty cell alone is missing."""
+    how = {"keep_default_na": False, "na_values": [""], "dtype": {"identity": str, "path": str, "file": str}}
+    try:
+        table = pd.read_csv(file, encoding="utf-8-sig", skipinitialspace=True, **how)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{file} cannot be read as a CSV file ({error})") from error
+    if "path" in table:
+        table = table.drop(columns="file", errors="ignore").rename(columns={"path": "file"})
+    if "file" not in table:
+        raise lacking(f"{file} lacks the column", ["path"], table.columns)
+    if table.empty:
+        raise ValueError(f"{file} has no rows: expected one for each picture")
+    if table["file"].isna().any():
+        raise ValueError(f"{file}, row {int(table['file'].isna().to_numpy().argmax()) + 1}: the path is empty")
+    return table[["file", *(c for c in table if c != "file")]]
+
+
+def _landmarks(file: Path, table: pd.DataFrame) -> np.ndarray:
+    missing = [c for c in MARKS if c not in table]
+    if len(missing) == len(MARKS):
+        return np.full((len(table), 5, 2), np.nan)
+    if missing:
+        raise lacking(f"{file} has landmarks but lacks the column", missing, table.columns)
+    try:
+        return table[list(MARKS)].to_numpy(float).reshape(-1, 5, 2)
+    except ValueError as error:
+        raise ValueError(f"{file}: landmarks must be numbers or missing ({error})") from error
+
+
+def _check(file: Path, table: pd.DataFrame) -> None:
+    """Every task can read its labels, and names that are nearly those of tasks are pointed out."""
+    known = {column: task for task in tasks.TASKS.values() for column in task.columns}
+    for task in {known[c].name: known[c] for c in table if c in known}.values():
+        if set(task.columns) <= set(table):
+            try:
+                task.encode(table)
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from error
+    for column in table:
+        if column not in known and column != "file":
+            near = get_close_matches(column.strip().lower(), known, n=1, cutoff=0.8)
+            if near:
+                log.warning("%s: the column %r is kept as it is: did you mean %r?", file, column, near[0])
