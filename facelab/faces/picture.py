@@ -29,17 +29,7 @@ def read(file: str | Path, size: int, points=None, box=None) -> tuple[np.ndarray
     >>> image.shape, image[0, :, 10].tolist()[3:7], points.tolist()
     ((3, 20, 20), [0, 0, 200, 200], [[9.5, 9.5]])
     """
-    try:
-        with Image.open(file) as image:
-            turned = image.getexif().get(_ORIENTATION, 1)
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits
-                image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
-            if image.mode == "P" and "transparency" in image.info:  # or Pillow warns
-                image = image.convert("RGBA")
-            image = image.convert("RGB")
-    except _BROKEN as error:
-        raise ValueError(f"{file} cannot be read as an image ({error})") from error
+    image, turned = _open(file)
     points = np.full((0, 2), np.nan) if points is None else np.asarray(points, float)
     points = _turn(points, turned, image.size)
     if box is not None:
@@ -54,6 +44,27 @@ def read(file: str | Path, size: int, points=None, box=None) -> tuple[np.ndarray
     square.paste(fitted, tuple(at))
     scale = np.divide(fitted.size, image.size)
     return np.array(square).transpose(2, 0, 1), ((points + 0.5) * scale - 0.5 + at).astype(np.float32)
+
+
+def upright(file: str | Path) -> Image.Image:
+    """A whole picture in red, green and blue, turned as its rotation tag says. ValueError names a file that cannot be
+    read."""
+    return _open(file)[0]
+
+
+def _open(file: str | Path) -> tuple[Image.Image, int]:
+    """A picture, upright, and the tag that said how to turn it."""
+    try:
+        with Image.open(file) as image:
+            turned = image.getexif().get(_ORIENTATION, 1)
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits
+                image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
+            if image.mode == "P" and "transparency" in image.info:  # or Pillow warns
+                image = image.convert("RGBA")
+            return image.convert("RGB"), turned
+    except _BROKEN as error:
+        raise ValueError(f"{file} cannot be read as an image ({error})") from error
 
 
 def _turn(points: np.ndarray, tag: int, size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,6 @@ which all networks here align. What it finds and misses, by pose, gender, ethnic
 `python tests/benchmarks/bench_detect.py`; the numbers are in reports/reference/benchmarks/detect.json.
 """
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.nn import functional as F
 
 from facelab import devices
 from facelab.errors import number, whole
+from facelab.faces.picture import upright
 from facelab.nets import mtcnn
 
 LONGEST = 2048  # px; larger photos are shrunk to this before they are searched
@@ -134,21 +134,6 @@ def pixels(photo) -> np.ndarray:
         hint = ": give photo.transpose(2, 0, 1)" if turned and photo.dtype == np.uint8 else ""
         raise ValueError(f"a photo of {photo.dtype} {photo.shape}: expected uint8 RGB (3, h, w){hint}")
     return np.array(photo)
-
-
-def upright(file: Path) -> Image.Image:
-    """A picture in red, green and blue, turned as its rotation tag says. ValueError names a file that cannot be read as
-    an image."""
-    try:
-        with Image.open(file) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits
-                image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
-            if image.mode == "P" and "transparency" in image.info:  # or Pillow warns
-                image = image.convert("RGBA")
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} cannot be read as an image ({error})") from error
 
 
 def _several(photos) -> list:

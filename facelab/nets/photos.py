@@ -14,9 +14,9 @@ from tqdm import tqdm
 from facelab import cache, devices
 from facelab.errors import number, whole
 from facelab.faces.faceset import FaceSet
-from facelab.faces.folder import ENDINGS
+from facelab.faces.picture import ENDINGS, upright
 from facelab.nets import mtcnn
-from facelab.nets.detect import LONGEST, SMALLEST, THRESHOLDS, checked, pixels, search, upright
+from facelab.nets.detect import LONGEST, SMALLEST, THRESHOLDS, checked, pixels, search
 from facelab.nets.sources import PROPOSALS, REFINEMENT, SOURCES
 
 VERSION = 1  # raised when the same photo gives other faces, so that no stale ones are read
