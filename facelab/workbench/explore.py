@@ -1,76 +1,15 @@
-"""The explorers of the notebooks: heads to turn, filters to look through, curves to cut (how they live: `live`)."""
+"""The explorers of the notebooks: a studio, filters to look through, curves to cut (how they live: `live`)."""
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from facelab import faces as faces_room
-from facelab import tasks
-from facelab.errors import unknown
 from facelab.workbench import plots, style
 from facelab.workbench.live import Explorer, choice, count, log_slider, slider
+from facelab.workbench.studio import FaceStudio
 
-__all__ = ["CurveExplorer", "Explorer", "FilterExplorer", "HeadExplorer"]
+__all__ = ["CurveExplorer", "Explorer", "FaceStudio", "FilterExplorer"]
 NUMBER = "by number"
 ALL = "all layers"
-READINGS = {  # what a network says of one face, in words
-    "age": lambda said: f"age {said:.0f} years",
-    "gender": lambda said: f"male {100 * said:.0f} %",
-    "expression": lambda said: f"{tasks.EXPRESSIONS[said.argmax()]} {100 * said.max():.0f} %",
-}
-
-
-class HeadExplorer(Explorer):
-    """A rendered head to turn, age and move: the exact labels behind every number of the notebooks.
-
-    seed: the first person shown. size: pixels a side. nets: {"age": net, "gender": net, "expression": net}, or some of
-    them: networks whose readings are shown beside the picture. ValueError for another name.
-    """
-
-    PEOPLE = 200
-
-    def __init__(self, seed: int = 0, *, size: int = 192, nets: dict | None = None, device="auto"):
-        if not 0 <= seed < self.PEOPLE:
-            raise ValueError(f"seed {seed!r} is out of range: expected 0 to {self.PEOPLE - 1}")
-        for name in nets or {}:
-            if name not in READINGS:
-                raise unknown("network to read a head with", name, READINGS)
-        self.size, self.nets, self.device = size, nets or {}, device
-        controls = {
-            "person": slider("person", 0, self.PEOPLE - 1, seed),
-            "yaw": slider("yaw", -90, 90, 0, step=5, unit="degrees"),
-            "pitch": slider("pitch", -60, 60, 0, step=5, unit="degrees"),
-            "age": slider("age", 5, 85, round(faces_room.person(seed).age), unit="years"),
-            "expression": choice("expression", tasks.EXPRESSIONS),
-            "intensity": slider("intensity", 0.0, 1.0, 1.0, step=0.05, unit="0 to 1"),
-        }
-        super().__init__(controls, (6.2, 3.4))
-
-    def adapt(self, name):
-        if name == "person":  # everyone comes with an age of their own
-            self.controls["age"].value = round(faces_room.person(self.controls["person"].value).age)
-
-    def face(self, person, yaw, pitch, age, expression, intensity):
-        """The face of these settings: a FaceSet of one."""
-        who = faces_room.person(person)
-        look = {"yaw": float(yaw), "pitch": float(pitch), "expression": expression, "intensity": intensity}
-        return faces_room.sweep(who, "age", [age], size=self.size, device=self.device, **look)
-
-    def draw(self, figure, **settings):
-        face = self.face(**settings)
-        side = round(0.91 * figure.bbox.height)
-        picture = Image.fromarray(face.images[0].transpose(1, 2, 0)).resize((side, side), Image.Resampling.LANCZOS)
-        figure.figimage(np.asarray(picture)[::-1], 4, figure.bbox.height - side, origin="lower")
-        who, age = face.labels.iloc[0], settings["age"]
-        lines = [f"{who['gender']}, {age} years", f"ethnicity: {who['ethnicity']}"]
-        lines.append(f"valence: {style.number(who['valence'])}")
-        readings = [READINGS[name](net.predict(face)[0]) for name, net in self.nets.items()]
-        figure.text(0.56, 0.9, "the label says", fontsize=9, weight="bold", va="top")
-        figure.text(0.56, 0.82, "\n".join(lines), fontsize=9, va="top", linespacing=1.5)
-        if readings:
-            figure.text(0.56, 0.52, "networks read", fontsize=9, weight="bold", va="top")
-            figure.text(0.56, 0.44, "\n".join(readings), fontsize=9, va="top", linespacing=1.5)
-        return "; ".join(lines + [f"networks read {r}" for r in readings])
 
 
 class FilterExplorer(Explorer):

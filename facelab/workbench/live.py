@@ -23,7 +23,9 @@ from facelab.workbench import style
 
 log = logging.getLogger(__name__)
 WAIT = 0.02  # seconds in which further changes are collected before a picture is drawn
+IDLE = 0.3  # seconds without a change after which a draft is drawn again in full
 DPI = 100
+MIN_WIDTH = "32em"  # a picture that has less room beside its controls goes below them
 
 
 def slider(name: str, low, high, value, *, step=1, unit: str = "") -> widgets.Widget:
@@ -65,20 +67,26 @@ class Explorer:
     controls: name → widget, in the order in which the tab key visits them. inches: size of the picture.
     What goes wrong while drawing is shown below the place of the picture, and no picture that does not belong
     to the settings stays. Changes that arrive while a picture is drawn are collected: the next picture is
-    that of the latest settings, none in between is drawn.
+    that of the latest settings, none in between is drawn. With `DRAFTS` the pictures that follow a moving control
+    are drafts (`self.draft`: `draw` and `mark` may take a short cut), and the last is drawn again when nothing moves.
+    buttons: widgets below the controls that are no settings.
     """
 
     MOVES: tuple[str, ...] = ()
+    DRAFTS = False
 
-    def __init__(self, controls: dict[str, widgets.Widget], inches: tuple[float, float]):
+    def __init__(self, controls: dict[str, widgets.Widget], inches: tuple[float, float], buttons=()):
         self.controls, self._inches = controls, inches
         self._bytes, self._text, self._error, self._scene = b"", "", None, None
-        self._stale, self._held, self._adapting, self._later = True, False, False, None
-        self.image = widgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+        self._stale, self._held, self._adapting, self.draft = True, False, False, False
+        self._later, self._idle = None, None
+        wide = f"{round(DPI * inches[0])}px"
+        shrinks = {"flex": f"0 1 {wide}", "min_width": f"min(100%, {wide}, {MIN_WIDTH})", "max_width": "100%"}
+        self.image = widgets.Image(format="png", layout=shrinks | {"object_fit": "contain"})
         self.status = widgets.HTML()
         for name, control in controls.items():
             control.observe(lambda change, name=name: self._changed(name), names="value")
-        side = widgets.VBox(list(controls.values()), layout={"min_width": "28em"})
+        side = widgets.VBox([*controls.values(), *buttons], layout={"flex": "0 0 auto", "min_width": "28em"})
         flow = {"flex_flow": "row wrap", "align_items": "flex-start"}
         top = widgets.HBox([side, self.image], layout=flow)
         self.widget = widgets.VBox([top, self.status])
@@ -140,13 +148,14 @@ class Explorer:
                 said.append(f"{name} {value} {unit if unit.isalpha() else ''}".strip())
         return " · ".join(said)
 
-    def _repr_mimebundle_(self, **options) -> dict:
+    def _repr_mimebundle_(self, **options) -> tuple[dict, dict]:
         self._refresh()
         bundle = dict(self.widget._repr_mimebundle_())
         bundle["text/plain"] = repr(self)
-        if self._error is None:
-            bundle["image/png"] = b64encode(self._bytes).decode()
-        return bundle
+        if self._error is not None:
+            return bundle, {}
+        bundle["image/png"] = b64encode(self._bytes).decode()
+        return bundle, {"image/png": {"alt": repr(self)}}
 
     def _changed(self, name: str) -> None:
         self._stale = True
@@ -167,13 +176,22 @@ class Explorer:
         except RuntimeError:  # no kernel: nothing will call later
             self._refresh()
             return
+        if self._idle is not None:
+            self._idle.cancel()
         if self._later is None:
-            self._later = loop.call_later(WAIT, self._refresh)
+            self._later = loop.call_later(WAIT, self._follow)
 
-    def _refresh(self) -> None:
+    def _follow(self) -> None:
+        """Draw what a moved control asks for, in full at once or when nothing has moved for a while."""
         self._later = None
-        if not self._stale:
+        self._refresh(draft=self.DRAFTS)
+        if self.draft:
+            self._idle = asyncio.get_running_loop().call_later(IDLE, self._refresh)
+
+    def _refresh(self, draft: bool = False) -> None:
+        if not self._stale and (draft or not self.draft):
             return
+        self.draft = draft
         try:
             self._bytes, self._text = self._drawn()
         except Exception as error:
@@ -189,6 +207,7 @@ class Explorer:
             self._bytes, self._text, self._scene = b"", "", None
             said = f"<b>Cannot draw this:</b> {escape(str(error))}"
         self.image.value = self._bytes
+        self.image.tooltip = f"{self._said()}: {self._text}"  # what a screen reader says of the picture
         self.image.layout.display = "none" if error else ""
         self.status.value = f'<div role="status" style="line-height: 1.4">{said}</div>'
 

@@ -3,13 +3,11 @@ import base64
 import io
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from facelab.faces.faceset import FaceSet
-from facelab.workbench import explore
+from facelab.workbench import explore, live
 from facelab.workbench.live import Explorer, choice, count, log_slider, slider
 
 
@@ -45,13 +43,14 @@ def test_static_twin_is_the_picture_of_the_settings():
     dial = Dial()
     for level in (10, 90):
         dial.set(level=level)
-        bundle = dial._repr_mimebundle_()
+        bundle, metadata = dial._repr_mimebundle_()
         png = base64.b64decode(bundle["image/png"])
         assert png == dial.picture() == dial.image.value
         assert abs(int(pixels(png)[2, 2, 0]) - level * 2.55) <= 1
         assert bundle["text/plain"] == f"Dial (level {level} percent · side left): grey {level}"
         assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == dial.widget.model_id
-        assert f"grey {level}" in dial.status.value
+        assert f"grey {level}" in dial.status.value and f"grey {level}" in dial.image.tooltip
+        assert metadata["image/png"]["alt"] == bundle["text/plain"]
 
 
 def test_moving_a_control_by_hand_redraws():
@@ -71,9 +70,36 @@ def test_only_the_latest_of_many_changes_is_drawn():
         await asyncio.sleep(0.2)
         assert dial.drawn == [50, 70]
         dial.controls["level"].value = 75
-        assert "grey 75" in dial._repr_mimebundle_()["text/plain"]  # what is shown is never behind the settings
+        assert "grey 75" in dial._repr_mimebundle_()[0]["text/plain"]  # what is shown is never behind the settings
         await asyncio.sleep(0.1)
         assert dial.drawn == [50, 70, 75]
+
+    asyncio.run(drag())
+
+
+def test_a_draft_is_drawn_again_in_full_when_nothing_moves(monkeypatch):
+    class Sketch(Dial):
+        DRAFTS = True
+
+        def draw(self, figure, **settings):
+            self.drawn.append((settings["level"], "draft" if self.draft else "full"))
+            return ""
+
+    dial = Sketch()
+
+    async def drag():
+        monkeypatch.setattr(live, "IDLE", 0.2)
+        for level in (60, 61, 62):
+            dial.controls["level"].value = level
+            await asyncio.sleep(0.06)
+        assert dial.drawn == [(50, "full"), (60, "draft"), (61, "draft"), (62, "draft")]
+        await asyncio.sleep(0.4)
+        assert dial.drawn[4:] == [(62, "full")]
+        dial.controls["level"].value = 70
+        await asyncio.sleep(0.06)
+        dial._repr_mimebundle_()  # what is kept is never a draft
+        await asyncio.sleep(0.4)
+        assert dial.drawn[5:] == [(70, "draft"), (70, "full")]
 
     asyncio.run(drag())
 
@@ -82,7 +108,7 @@ def test_an_error_is_shown_and_the_old_picture_goes(caplog):
     dial = Dial()
     dial.controls["level"].value = 13
     assert "Cannot draw this" in dial.status.value and "13 &lt;is&gt; unlucky" in dial.status.value
-    assert dial.image.value == b"" and "image/png" not in dial._repr_mimebundle_()
+    assert dial.image.value == b"" and "image/png" not in dial._repr_mimebundle_()[0]
     assert "could not draw" in caplog.text
     with pytest.raises(ValueError, match="unlucky"):
         dial.picture()
@@ -164,64 +190,3 @@ def test_filter_explorer_shows_the_faces_with_the_highest_and_lowest_response(se
     assert shown[-2:] == [list(order[::-1][:5]), list(order[:5])]
     with pytest.raises(ValueError, match="10 faces for responses to 144"):
         explore.FilterExplorer(seen, crafts, faces[:10])
-
-
-@pytest.fixture
-def renderer(monkeypatch):
-    """A stand-in that paints the settings as bands, so that no head model is needed."""
-    asked = []
-
-    def sweep(who, task, values, *, size, device, **look):
-        asked.append({"person": who, task: values[0], **look})
-        band = np.zeros((1, 3, size, size), np.uint8)
-        band[..., : size // 2] = np.uint8(128 + look["yaw"])
-        band[..., size // 2 :] = np.uint8(values[0])
-        row = {"gender": "male", "ethnicity": "asian", "valence": -0.4}
-        return FaceSet("sweep", band, pd.DataFrame([row]), np.zeros((1, 5, 2), np.float32))
-
-    monkeypatch.setattr(explore.faces_room, "sweep", sweep)
-    return asked
-
-
-def test_head_explorer_asks_for_what_its_controls_say(renderer):
-    class Reader:
-        def predict(self, faces):
-            return np.array([33.3])
-
-    explorer = explore.HeadExplorer(4, size=32, nets={"age": Reader()})
-    before = explorer.picture()
-    explorer.set(yaw=-30, pitch=10, expression="sad", intensity=0.5, age=71)
-    assert explorer.picture() != before
-    asked = {k: v for k, v in renderer[-1].items() if k != "person"}
-    assert asked == {"age": 71, "yaw": -30.0, "pitch": 10.0, "expression": "sad", "intensity": 0.5}
-    assert renderer[-1]["person"].seed == 4
-    assert "valence: −0.40" in repr(explorer) and "networks read age 33 years" in repr(explorer)
-    assert "yaw −30 degrees" in repr(explorer)
-
-
-def test_head_explorer_gives_everyone_an_age_of_their_own(renderer):
-    explorer = explore.HeadExplorer(0, size=32)
-    drawn = len(renderer)
-    explorer.set(person=9)
-    assert explorer.settings["age"] == round(explore.faces_room.person(9).age) and len(renderer) == drawn + 1
-    with pytest.raises(ValueError, match="yaw 120 is out of range: expected a number from -90 to 90"):
-        explorer.set(yaw=120)
-    with pytest.raises(ValueError, match="seed 999 is out of range"):
-        explore.HeadExplorer(999)
-
-
-def test_head_explorer_says_what_networks_read_in_words(renderer):
-    class Reader:
-        def __init__(self, said):
-            self.said = said
-
-        def predict(self, faces):
-            return np.array([self.said], np.float32)
-
-    happy = [0.1, 0, 0, 0, 0.75, 0.15, 0]
-    nets = {"age": Reader(33.3), "gender": Reader(0.2), "expression": Reader(happy)}
-    said = repr(explore.HeadExplorer(4, size=32, nets=nets))
-    for text in ("networks read age 33 years", "networks read male 20 %", "networks read happy 75 %"):
-        assert text in said
-    with pytest.raises(ValueError, match="unknown network to read a head with 'gendre': did you mean 'gender'"):
-        explore.HeadExplorer(4, size=32, nets={"gendre": Reader(0.2)})
