@@ -5,13 +5,15 @@ from pathlib import Path
 from facelab.errors import unknown
 from facelab.faces import presets, readers, rendered
 from facelab.faces.faceset import FaceSet
+from facelab.faces.readers import fetch
 
 
 def load(name: str = "rendered/wild", *, root: str | Path | None = None, size: int = 128, progress: bool = True,
          **options) -> FaceSet:  # fmt: skip
     """The faces of that name: a rendered set (`rendered.load`), or a public data set (`readers.read`) from its folder.
 
-    root: the folder of a public set (`readers.table` lists them, and what is expected below it). size: pixels a side.
+    root: the folder of a public set (`readers.table` lists them, and what is expected below it); default: where
+    `facelab faces fetch` puts it. size: pixels a side.
     options: of a rendered set, seed, device and those of its preset; of a public set, rows and broken. Both kinds are
     kept in the cache. ValueError for an unknown name or option; FileNotFoundError for another folder.
 
@@ -19,9 +21,11 @@ def load(name: str = "rendered/wild", *, root: str | Path | None = None, size: i
         faces = load("utkface", root="UTKFace", rows=1000)
     """
     if name in readers.SETS:
+        data = readers.SETS[name]
+        if root is None and data.here(fetch.folder(name)):
+            root = fetch.folder(name)
         if root is None:
-            raise ValueError(f"face set {name!r} is read from your disk: say root=…, its folder with "
-                             f"{readers.SETS[name].layout}")  # fmt: skip
+            raise ValueError(f"face set {name!r} is read from your disk: say root=…, its folder with {data.layout}")
         for option in options:
             if option not in ("rows", "broken"):
                 raise unknown(f"option of {name!r}", option, ("rows", "broken"))

@@ -55,19 +55,44 @@ def fetch(sources: tuple[str, ...], everything: bool) -> None:
 
 @main.group()
 def faces() -> None:
-    """Rendered faces."""
+    """Rendered faces and public data sets."""
 
 
 @faces.command("list")
 def list_faces() -> None:
-    """The presets: how many images, the options of `facelab.faces.load` with their defaults, what varies."""
+    """The rendered presets with their options, then the public data sets: labels, terms, owner, what is expected."""
     with _plainly():
-        from facelab.faces import presets
+        from facelab.faces import presets, readers
 
         for name, options in presets.PRESETS.items():
             shown = ", ".join(f"{option}={value}" for option, value in options.items())
             click.echo(f"{name}  {presets.images(name):,} images ({shown}), like {presets.STANDS_FOR[name]}")
             click.echo(f"  {presets.VARIES[name]}")
+        for name, data in readers.SETS.items():
+            click.echo(f"{name}  {data.pictures:,} images, {data.title}: {', '.join(data.labels)}")
+            click.echo(f"  terms: {data.terms}; from {data.owner}; on disk: {data.layout}")
+
+
+@faces.command("fetch")
+@click.argument("name")
+@click.option("--root", type=click.Path(path_type=Path), help="Where to put it. [default: the cache folder]")
+@click.option("--yes", is_flag=True, help="Agree to the terms that are shown.")
+def fetch_faces(name: str, root: Path | None, yes: bool) -> None:
+    """Fetch the public data set NAME, if a library may; its terms are shown first."""
+    with _plainly():
+        from facelab.faces import readers
+        from facelab.faces.readers import fetch
+
+        data = readers.get(name)
+        if name not in fetch.DOWNLOADS:
+            raise ValueError(fetch.how(data))
+        click.echo(f"{data.title}, {data.pictures:,} images, from {data.owner}.")
+        click.echo(
+            f"Terms: {data.terms}. Its pictures show real people, who have not agreed to any use you make of them."
+        )
+        if not yes:
+            click.confirm("Do you agree to these terms?", abort=True)
+        click.echo(fetch.fetch(data, root))
 
 
 @faces.command()

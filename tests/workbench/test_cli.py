@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from facelab import faces as faces_room
 from facelab import nets
-from facelab.faces import presets
+from facelab.faces import presets, readers
 from facelab.faces.faceset import FaceSet
 from facelab.nets import torchvision_nets
 from facelab.workbench import doctor, runner, runs
@@ -142,7 +142,90 @@ def test_presets_are_listed():
     assert lines[0] == "rendered/pose  2,790 images (people=15, series=2), like the Head Pose Image Database"
     assert lines[1].startswith("  ") and "93 head poses" in lines[1]
     assert "rendered/wild  2,400 images (people=800, per_person=3, restyle=1), like CelebA" in lines
-    assert [line.split()[0] for line in lines[::2]] == list(faces_room.PRESETS)
+    assert [line.split()[0] for line in lines[::2]] == [*faces_room.PRESETS, *readers.SETS]
+
+
+def test_public_sets_are_listed_with_their_terms():
+    lines = facelab("faces", "list").output.splitlines()
+    at = lines.index("utkface  23,708 images, UTKFace: age, gender, ethnicity")
+    assert lines[at + 1].startswith("  terms: non-commercial research; from Yang Song and Hairong Qi")
+    assert "on disk: pictures named 25_0_2_" in lines[at + 1]
+
+
+class TestFetchingFaces:
+    @pytest.fixture
+    def downloads(self, monkeypatch, tmp_path):
+        """scikit-learn's download, without a network: what it leaves in its folder."""
+        monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / "cache"))
+        calls = []
+
+        def download(data_home, **_):
+            calls.append(data_home)
+            from PIL import Image
+
+            person = Path(data_home) / "lfw_home" / "lfw_funneled" / "Ann_Lee"
+            person.mkdir(parents=True)
+            Image.new("RGB", (16, 16)).save(person / "Ann_Lee_0001.jpg")
+
+        monkeypatch.setattr("sklearn.datasets.fetch_lfw_people", download)
+        return calls
+
+    def test_terms_come_first_and_no_is_no(self, downloads):
+        result = CliRunner().invoke(main, ["faces", "fetch", "lfw"], input="n\n")
+        assert result.exit_code == 1 and "Terms: research." in result.output and not downloads
+        assert result.output.index("Terms") < result.output.index("Do you agree")
+
+    def test_fetched_once_and_found_without_a_root(self, downloads, tmp_path):
+        assert facelab("faces", "fetch", "lfw", "--yes").output.endswith(f"{tmp_path / 'cache' / 'sets' / 'lfw'}\n")
+        assert faces_room.load("lfw", size=16, progress=False).labels["identity"].tolist() == ["Ann_Lee"]
+        facelab("faces", "fetch", "lfw", "--yes")
+        assert len(downloads) == 1 and not list((tmp_path / "cache" / "sets").glob("*.partial"))
+
+    def test_elsewhere_but_not_over_something_else(self, downloads, tmp_path):
+        assert facelab("faces", "fetch", "lfw", "--yes", "--root", tmp_path / "own").exit_code == 0
+        assert (tmp_path / "own" / "lfw_funneled").is_dir()
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "thesis.txt").write_text("")
+        result = facelab("faces", "fetch", "lfw", "--yes", "--root", tmp_path / "mine")
+        assert result.exit_code == 2 and "mine is there and is not LFW" in result.output and len(downloads) == 1
+
+    def test_a_failed_download_leaves_nothing_and_is_taken_up(self, downloads, monkeypatch, tmp_path):
+        import sklearn.datasets
+
+        whole = sklearn.datasets.fetch_lfw_people
+
+        def fails(data_home, **_):
+            (Path(data_home) / "lfw_home" / "lfw_funneled").mkdir(parents=True)
+            raise OSError("no network")
+
+        monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", fails)
+        result = facelab("faces", "fetch", "lfw", "--yes")
+        assert result.exit_code == 1 and "LFW could not be fetched: OSError: no network" in result.output
+        assert not (tmp_path / "cache" / "sets" / "lfw").exists()
+        monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", lambda **_: None)
+        assert "is not LFW: expected one of the folders" in facelab("faces", "fetch", "lfw", "--yes").output
+        monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", whole)
+        assert facelab("faces", "fetch", "lfw", "--yes").exit_code == 0
+
+    def test_celeba_comes_through_torchvision(self, downloads, monkeypatch, tmp_path):
+        def download(root, download):
+            assert download
+            (Path(root) / "celeba").mkdir()
+            (Path(root) / "celeba" / "list_attr_celeba.txt").write_text("")
+
+        module = types.ModuleType("torchvision.datasets")
+        module.CelebA = download
+        monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+        monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+        result = facelab("faces", "fetch", "celeba", "--yes")
+        assert result.exit_code == 0 and (tmp_path / "cache" / "sets" / "celeba" / "list_attr_celeba.txt").is_file()
+
+    def test_others_come_with_a_plain_instruction(self, downloads):
+        result = facelab("faces", "fetch", "agedb", "--yes")
+        assert result.exit_code == 2
+        assert "AgeDB cannot be fetched by a program: ask its owner, Intelligent Behaviour" in result.output
+        assert "fl.faces.load('agedb', root=…), root being the folder with pictures such as" in result.output
+        assert "unknown face set 'lwf': did you mean 'lfw'" in facelab("faces", "fetch", "lwf").output
 
 
 class TestDoctor:
