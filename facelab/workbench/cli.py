@@ -143,6 +143,30 @@ def _pairs(settings: tuple[str, ...], example: str) -> dict[str, str]:
 
 
 @main.command()
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results. [default: ./look-PHOTOS]")
+@click.option("--smallest", default=24.0, show_default=True, help="Side of the smallest face to look for, in pixels.")
+@click.option("--most", type=int, help="At most so many faces of a photo, the largest. [default: all]")
+@click.option("--no-cache", is_flag=True, help="Keep no crops of the faces in the cache.")
+def look(photos: Path, out: Path | None, smallest: float, most: int | None, no_cache: bool) -> None:
+    """Find the faces in PHOTOS, a photo or a folder, and say what the networks read in each: age, gender, expression.
+
+    Writes summary.txt, faces.csv and contact sheets (PNG). Runs on this machine alone. The cache keeps the crops of the
+    faces, so that a second look is fast (`facelab doctor` says where); with --no-cache only the results are kept.
+    """
+    with _plainly():
+        from facelab.workbench import look as looking
+
+        out = out or Path(f"look-{photos.expanduser().resolve().stem}")
+        looking.check(photos.expanduser(), out)
+        how = {"smallest": smallest, "most": most, "cached": not no_cache, "progress": sys.stderr.isatty()}
+        seen = looking.look(photos, **how)
+        files = looking.write(seen, out)
+        click.echo(looking.summary(seen))
+        click.echo(f"{', '.join(file.name for file in files)}: {out}")
+
+
+@main.command()
 @click.argument("network", type=click.Choice(["vgg-narrow", "student"]))
 @click.option("--people", default=4000, show_default=True, help="Rendered people to learn from.")
 @click.option("--photos", multiple=True, type=click.Path(path_type=Path), help="A folder of photographs to add.")

@@ -1,0 +1,249 @@
+"""What the networks read in the faces of ordinary photos: a table, contact sheets, a summary (`facelab look`)."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+from facelab import cache, nets
+from facelab.faces.faceset import FaceSet
+from facelab.faces.picture import upright
+from facelab.nets.detect import SMALLEST
+from facelab.nets.photos import EDGES, Found
+from facelab.tasks import EXPRESSIONS
+from facelab.workbench import runs, style
+
+MARGIN = 0.2  # of a box, on every side of the square that is cut out
+PHOTOS_A_SHEET, SHEETS = 8, 25  # more photos are in the table alone
+_PAGE, _PHOTO, _TILE, _LINE, _GAP = 1268, (380, 280), 132, 17, 12  # px
+_TEXT = ("score", "age", "gender", "expression", "roll")  # lines under a face
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The faces of some photos and what is read in them.
+
+    photos: what was looked at, a file or a folder. found: the faces. readings: a row per face: file, face, score, left,
+    top, right, bottom, landmark_k_x and landmark_k_y in pixels of the upright photo; age (years), male (probability),
+    gender (the likelier), expression (the likeliest) and expression:… (7 probabilities), roll (degrees, of the line
+    through the eyes).
+    """
+
+    photos: Path
+    found: Found
+    readings: pd.DataFrame
+
+    def file(self, name: str) -> Path:
+        """The photo that the tables call by this name."""
+        return self.photos / name if self.photos.is_dir() else Path(name)
+
+    def table(self) -> pd.DataFrame:
+        """A row per face."""
+        return self.readings.copy()
+
+
+def look(photos: str | Path, *, smallest: float = SMALLEST, most: int | None = None, cached: bool = True,
+         device="auto", progress: bool = True) -> Look:  # fmt: skip
+    """Find the faces of a photo or a folder of photos and read age, gender, expression and roll in each.
+
+    The sources `age`, `gender` and `expression` read; identity is not asked. For the arguments and errors see
+    `fl.nets.faces_in`.
+    """
+    where = Path(photos).expanduser()
+    how = {"margin": MARGIN, "smallest": smallest, "most": most, "cached": cached, "progress": progress}
+    found = nets.faces_in(where, device=device, **how)
+    faces, labels = found.faces, found.faces.labels
+    table = pd.concat([labels, _points(faces)], axis=1)
+    if len(faces) == 0:
+        return Look(where, found, table)
+    says = {name: nets.load(name, device=device).predict(faces) for name in ("age", "gender", "expression")}
+    table["age"], table["male"] = says["age"].astype(float), says["gender"].astype(float)
+    table["gender"] = np.where(table["male"] > 0.5, "male", "female")
+    table["expression"] = np.array(EXPRESSIONS)[says["expression"].argmax(1)]
+    for name, column in zip(EXPRESSIONS, says["expression"].T, strict=True):
+        table[f"expression:{name}"] = column.astype(float)
+    table["roll"] = roll(faces.landmarks)
+    return Look(where, found, table)
+
+
+def roll(landmarks: np.ndarray) -> np.ndarray:
+    """(n,) degrees by which the line through the eyes is turned, + clockwise in the image.
+
+    >>> roll(np.array([[[0.0, 0.0], [1.0, 1.0], [0, 0], [0, 0], [0, 0]]])).tolist()
+    [45.0]
+    """
+    x, y = (landmarks[:, 1] - landmarks[:, 0]).T
+    return np.degrees(np.arctan2(y, x)).astype(float)
+
+
+def _points(faces: FaceSet) -> pd.DataFrame:
+    """Landmarks in pixels of the photo, whose crop `faces_in` has cut."""
+    left, top, right, bottom = (faces.labels[edge].to_numpy(float) for edge in EDGES)
+    side = (1 + 2 * MARGIN) * np.maximum(right - left, bottom - top)
+    corner = np.stack([left + right - side, top + bottom - side], 1) / 2
+    points = (faces.landmarks + 0.5) * (side / faces.images.shape[3])[:, None, None] + corner[:, None] - 0.5
+    return pd.DataFrame({f"landmark_{k}_{axis}": points[:, k, j] for k in range(5) for j, axis in enumerate("xy")})
+
+
+# ---- what is written
+
+
+def write(seen: Look, out: Path) -> list[Path]:
+    """faces.csv, summary.txt and sheet-01.png … in the folder `out`; sheets of an earlier look go. Every file is whole
+    or not there. Returns the files. ValueError: see `check`."""
+    check(seen.photos, out)
+    out.mkdir(parents=True, exist_ok=True)
+    for stale in out.glob("sheet-[0-9][0-9].png"):
+        stale.unlink()
+    files = [out / "summary.txt", out / "faces.csv"]
+    cache.write_text(files[0], summary(seen))
+    cache.write_text(files[1], seen.readings.to_csv(index=False))
+    for i, sheet in enumerate(sheets(seen), 1):
+        files.append(out / f"sheet-{i:02d}.png")
+        partial = files[-1].with_suffix(".partial")
+        partial.write_bytes(style.encode(np.asarray(sheet)))
+        os.replace(partial, files[-1])
+    return files
+
+
+def check(photos: Path, out: Path) -> None:
+    """ValueError where `out` is a file, or in the folder of photos: the sheets would be photos the next time."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: expected a folder for the results")
+    if photos.is_dir() and out.resolve().is_relative_to(photos.resolve()):
+        raise ValueError(f"{out} is in the folder of photos {photos}: expected a folder elsewhere for the results")
+
+
+def summary(seen: Look) -> str:
+    """What was found and read, and what that is worth."""
+    photos, faces, n = seen.found.photos, seen.readings, len(seen.found.faces)
+    lines = [f"{n} face{'' if n == 1 else 's'} in {(photos['faces'] > 0).sum()} of {len(photos)} photos."]
+    lines += [f"no face found: {file}" for file in seen.found.undetected["file"]]
+    lines += [f"left out: {problem}" for problem in seen.found.unreadable["problem"]]
+    drawn = PHOTOS_A_SHEET * SHEETS
+    if (photos["faces"] > 0).sum() > drawn:
+        lines.append(f"The sheets show the first {drawn} photos with faces; all faces are in faces.csv.")
+    if n:
+        lines += ["", "The networks say:"]
+        for row in faces.to_dict("records"):
+            said = ", ".join(says(row)[k] for k in ("age", "gender", "expression", "roll"))
+            lines.append(f"  {row['file']}, face {row['face']}: {said}")
+    return "\n".join([*lines, "", *limits(), ""])
+
+
+def says(row: dict) -> dict[str, str]:
+    """What is read in a face, in words.
+
+    >>> row = {"face": 0, "score": 0.99, "age": 33.4, "male": 0.1, "gender": "female", "expression": "happy",
+    ...        "expression:happy": 0.8, "roll": -3.2}
+    >>> list(says(row).values())
+    ['0: face 0.99', '33 years', 'female 0.90', 'happy 0.80', 'roll −3°']
+    """
+    return {
+        "score": f"{row['face']}: face {row['score']:.2f}",
+        "age": f"{row['age']:.0f} years",
+        "gender": f"{row['gender']} {max(row['male'], 1 - row['male']):.2f}",
+        "expression": f"{row['expression']} {row['expression:' + row['expression']]:.2f}",
+        "roll": f"roll {style.number(row['roll'], 0)}°",
+    }
+
+
+def limits() -> list[str]:
+    """What the readings are worth, with the measured numbers where this clone has them."""
+    lines = [
+        "What this is worth",
+        "  These are guesses of networks about pictures and no basis for a decision about anybody. The number beside a",
+        "  word is the network's own probability. An age is often off by many years, an expression no sign of what",
+        "  someone feels. The networks err more for some groups of people than for others:",
+    ]
+    try:
+        reference = runs.root() / "reports" / "reference"
+        measured = [*_rendered(reference), *_photos(reference)]
+    except ValueError:  # installed without a clone
+        measured = ["how much, is in reports/reference of facelab's repository"]
+    lines += [f"  · {line}" for line in measured]
+    return [*lines, "  Everything ran on this machine; nothing was sent anywhere."]
+
+
+def _rendered(reference: Path) -> Iterator[str]:
+    """From the reference run of the notebooks."""
+    file = reference / "rendered" / "results.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for key in ("00.render.gender_acc_worst_ethnicity", "00.render.gender_acc_worst_age_band"):
+        if key in results:
+            r = results[key]
+            span = style.interval(r["value"], r["low"], r["high"])
+            yield f"gender, rendered heads: {span} right in {r['note']}"
+    for key in ("00.render.age_mae", "00.render.expression_acc7"):
+        if key in results:
+            r = results[key]
+            span = style.interval(r["value"], r["low"], r["high"])
+            yield f"{'age' if 'age' in key else 'expression'}, rendered heads: {span} {r['unit']}, {r['note']}"
+
+
+def _photos(reference: Path) -> Iterator[str]:
+    """The groups served worst in real photos, from the detector's benchmark."""
+    file = reference / "benchmarks" / "detect.json"
+    rows = pd.DataFrame(json.loads(file.read_text(encoding="utf-8"))["rows"]) if file.is_file() else None
+    if rows is None:
+        return
+    for what, worst in (("recall", "idxmin"), ("gender right", "idxmin"), ("age off, years", "idxmax")):
+        own = rows[(rows["what"] == what) & (rows["of"] == "UTKFace") & (rows["by"] != "threshold")]
+        for by in [b for b in ("ethnicity", "age band") if b in set(own["by"])]:
+            part = own[own["by"] == by]
+            row = part.loc[getattr(part["value"], worst)()]
+            span = style.interval(row["value"], row["low"], row["high"])
+            name = {"recall": "faces found"}.get(what, what)
+            yield f"{name}, {row['n']:,.0f} photos of UTKFace by {by}: {span} in the worst group, {row['group']}"
+
+
+# ---- the contact sheets
+
+
+def sheets(seen: Look) -> Iterator[Image.Image]:
+    """Pages of photos with their boxes, each beside its faces and what is read in them."""
+    files = seen.found.photos.query("faces > 0")["file"].tolist()[: PHOTOS_A_SHEET * SHEETS]
+    rows = dict(list(seen.readings.groupby("file", sort=False)))
+    for start in range(0, len(files), PHOTOS_A_SHEET):
+        blocks = [_block(seen, file, rows[file]) for file in files[start : start + PHOTOS_A_SHEET]]
+        page = Image.new("RGB", (_PAGE, sum(b.height for b in blocks)), "white")
+        top = 0
+        for block in blocks:
+            page.paste(block, (0, top))
+            top += block.height
+        yield page
+
+
+def _block(seen: Look, file: str, rows: pd.DataFrame) -> Image.Image:
+    """One photo and its faces."""
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12)
+    photo = upright(seen.file(file))
+    scale = min(_PHOTO[0] / photo.width, _PHOTO[1] / photo.height)
+    small = photo.resize([max(1, round(scale * side)) for side in photo.size], Image.Resampling.BILINEAR)
+    across = (_PAGE - _PHOTO[0] - 2 * _GAP) // (_TILE + _GAP)
+    tall = _TILE + _LINE * len(_TEXT) + _GAP
+    height = max(_PHOTO[1] + 2 * _LINE, -(-len(rows) // across) * tall) + _GAP
+    block = Image.new("RGB", (_PAGE, height), "white")
+    pen = ImageDraw.Draw(block)
+    block.paste(small, (_GAP, _GAP))
+    pen.text((_GAP, _GAP + small.height + 2), file[-52:], style.INK, font)
+    for k, (at, row) in enumerate(rows.iterrows()):
+        box = [scale * row[edge] + _GAP for edge in EDGES]
+        pen.rectangle(box, outline=style.RIVALS[0][0], width=2)
+        pen.text((box[0] + 3, box[1] + 1), str(row["face"]), "white", font, stroke_width=2, stroke_fill=style.INK)
+        left = _PHOTO[0] + 2 * _GAP + (k % across) * (_TILE + _GAP)
+        top = _GAP + (k // across) * tall
+        tile = Image.fromarray(seen.found.faces.images[at].transpose(1, 2, 0))
+        block.paste(tile.resize((_TILE, _TILE), Image.Resampling.BILINEAR), (left, top))
+        points = (seen.found.faces.landmarks[at] + 0.5) * _TILE / tile.width + (left, top)
+        for x, y in points:
+            pen.ellipse([x - 2, y - 2, x + 2, y + 2], fill=style.RIVALS[4][0])
+        for i, line in enumerate(_TEXT):
+            pen.text((left, top + _TILE + 2 + i * _LINE), says(row)[line], style.INK, font)
+    return block
