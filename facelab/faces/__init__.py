@@ -8,7 +8,7 @@ from facelab.faces.load import load
 from facelab.faces.people import Person, person, restyled
 from facelab.faces.presets import PRESETS, counts
 from facelab.faces.rendered import sweep
-from facelab.faces.turn import turn
+from facelab.faces.turn import turn, turn_sign
 
 __all__ = [
     "PRESETS",
@@ -23,4 +23,5 @@ __all__ = [
     "restyled",
     "sweep",
     "turn",
+    "turn_sign",
 ]

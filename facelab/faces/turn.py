@@ -1,7 +1,9 @@
 """Which way faces are turned, by their landmarks alone: the check on the sign of any yaw label."""
 
 import numpy as np
+from scipy.stats import spearmanr
 
+from facelab.errors import lacking
 from facelab.faces.faceset import FaceSet
 
 
@@ -24,3 +26,28 @@ def turn(faces: FaceSet) -> np.ndarray:
     length = (across**2).sum(1)
     along = ((nose - (left + right) / 2) * across).sum(1)
     return np.divide(along, length, out=np.full(len(faces), np.nan), where=length > 0)
+
+
+def turn_sign(faces: FaceSet, label: str) -> int:
+    """1 where a column of angles grows with `turn`, as yaw does here, −1 where it counts the other way.
+
+    By the rank correlation over all faces with both. ValueError where the faces do not decide it: no such column, fewer
+    than 10 of them, or a correlation below 0.5 either way.
+
+    >>> import pandas as pd
+    >>> points = np.zeros((21, 5, 2), np.float32)
+    >>> points[:, 1, 0], points[:, 2, 0] = 20, np.arange(21)
+    >>> labels = pd.DataFrame({"pan": np.arange(50, -55, -5)})
+    >>> turn_sign(FaceSet("swept", np.zeros((21, 3, 8, 8), np.uint8), labels, points), "pan")
+    -1
+    """
+    if label not in faces.labels:
+        raise lacking(f"face set {faces.name!r} lacks the label", [label], faces.labels)
+    turned, angles = turn(faces), faces.labels[label].to_numpy(float)
+    both = np.isfinite(turned) & np.isfinite(angles)
+    if both.sum() < 10 or np.ptp(angles[both]) == 0:
+        raise ValueError(f"{both.sum()} faces of {faces.name!r} have landmarks and a {label}: expected 10 that differ")
+    rank = spearmanr(turned[both], angles[both])[0]
+    if not abs(rank) >= 0.5:
+        raise ValueError(f"{label} of {faces.name!r} does not follow the landmarks: rank correlation {rank:.2f}")
+    return 1 if rank > 0 else -1

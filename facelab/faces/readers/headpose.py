@@ -14,9 +14,13 @@ MARGIN = 0.6  # of the face's longer side, on either side of the box that the se
 def read(root: Path, files: list[str]) -> Listing:
     """Person01/person01146-30+0.jpg: person, series, number, vertical angle, horizontal angle.
 
-    pitch is the vertical angle (+ = up). The horizontal angle is given as `pan`, as it stands in the name: which of its
-    signs is the subject's left is not written anywhere, so `yaw` is for you to say: `faces.turn` of the landmarks that
-    `fl.nets.locate` finds tells which. A text file beside the picture holds the face's box; the part about it is taken.
+    pitch is the vertical angle (+ = up). The horizontal angle is given as `pan`, as it stands in the name, and no yaw:
+    which of its signs is the subject's left is not written down. The pictures tell:
+
+        faces = fl.nets.locate(fl.faces.load("headpose", root="HeadPoseImageDatabase"))
+        faces.labels["yaw"] = fl.faces.turn_sign(faces, "pan") * faces.labels["pan"]
+
+    A text file beside the picture holds the face's box; the part about it is taken.
     """
     rows, skipped, there = [], [], set(files)
     for file in files:
@@ -63,6 +67,6 @@ SET = DataSet(
     owner="Nicolas Gourier and James Crowley, INRIA Grenoble",
     terms="research; cite the paper",
     layout="the folders Person01 to Person15 with pictures such as person01146-30+0.jpg",
-    signs=("Person[0-9][0-9]/person*.jpg",),
+    signs=("Person[0-9][0-9]/person*.jpg", "Personne[0-9][0-9]/personne*.jpg"),
     read=read,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facelab.faces import load, readers, turn
+from facelab.faces import load, readers, turn, turn_sign
 
 ROOTS = {"utkface": "UTKFace", "mtfl": "MTFL", "fer2013": "fer2013", "lfw": "lfw", "london": "london_set"}
 
@@ -43,6 +43,7 @@ def test_yaw_of_mtfl_has_the_sign_of_its_landmarks():
     assert (np.diff(by_pose) > 0.1).all() and abs(by_pose[2]) < 0.02
     mirrored = faces.flip()
     np.testing.assert_allclose(turn(mirrored), -turn(faces), atol=1e-4)
+    assert turn_sign(faces, "yaw") == turn_sign(mirrored, "yaw") == 1
     sides = faces.labels["yaw"].to_numpy() != 0
     assert (np.sign(turn(mirrored))[sides] == np.sign(mirrored.labels["yaw"])[sides]).mean() > 0.98
 
