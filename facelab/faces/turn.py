@@ -8,12 +8,12 @@ from facelab.faces.faceset import FaceSet
 
 
 def turn(faces: FaceSet) -> np.ndarray:
-    """(n,) how far the nose is from the middle of the eyes, in eye distances along the line of the eyes; NaN without
-    landmarks.
+    """(n,) how far the nose is beside the line from the middle of the eyes to that of the mouth, in lengths of that
+    line; NaN without landmarks.
 
-    turn = (nose − (left + right) / 2) · (right − left) / |right − left|²: about 0 for a frontal face, + where the nose
-    is to the image's right, that is where the subject turns to their own left, as yaw is counted here. A mirror image
-    has the opposite turn.
+    With d = mouth − eyes, turn = ((nose − eyes) × d) / |d|²: about 0 for a frontal face, + where the nose is to the
+    image's right, that is where the subject turns to their own left, as yaw is counted here. A mirror image has the
+    opposite turn. Unlike the distance of the eyes, d does not shrink as a head turns, so profiles count as well.
 
     >>> import pandas as pd
     >>> points = np.array([[[10, 20], [30, 20], [25, 30], [12, 40], [28, 40]]], np.float32)
@@ -21,11 +21,11 @@ def turn(faces: FaceSet) -> np.ndarray:
     >>> turn(faces).tolist(), turn(faces.flip()).tolist()
     ([0.25], [-0.25])
     """
-    left, right, nose = faces.landmarks[:, :3].astype(float).transpose(1, 0, 2)
-    across = right - left
-    length = (across**2).sum(1)
-    along = ((nose - (left + right) / 2) * across).sum(1)
-    return np.divide(along, length, out=np.full(len(faces), np.nan), where=length > 0)
+    points = faces.landmarks.astype(float)
+    eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
+    (x, y), (down_x, down_y) = (points[:, 2] - eyes).T, (mouth - eyes).T
+    length = down_x**2 + down_y**2
+    return np.divide(x * down_y - y * down_x, length, out=np.full(len(faces), np.nan), where=length > 0)
 
 
 def turn_sign(faces: FaceSet, label: str) -> int:
@@ -36,7 +36,7 @@ def turn_sign(faces: FaceSet, label: str) -> int:
 
     >>> import pandas as pd
     >>> points = np.zeros((21, 5, 2), np.float32)
-    >>> points[:, 1, 0], points[:, 2, 0] = 20, np.arange(21)
+    >>> points[:, 2, 0], points[:, 3:, 1] = np.arange(21), 20
     >>> labels = pd.DataFrame({"pan": np.arange(50, -55, -5)})
     >>> turn_sign(FaceSet("swept", np.zeros((21, 3, 8, 8), np.uint8), labels, points), "pan")
     -1

@@ -1,6 +1,5 @@
 """Every reader on its official layout, written small: each label of each picture, its landmarks, its mirror image."""
 
-import dataclasses
 import logging
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 import pytest
 
 from facelab import tasks
-from facelab.faces import load, readers, turn, turn_sign
+from facelab.faces import load, readers, turn
 
 
 def read(layout, root, **options):
@@ -81,23 +80,6 @@ def test_angles_of_aflw2000_are_those_of_its_own_projection(layouts, tmp_path):
     assert below[up] < below[tilted] < below[down]
     lean = np.degrees(np.arctan2(*(right - left)[tilted][::-1]))
     assert faces.labels["roll"][tilted] == pytest.approx(lean, abs=0.1)
-
-
-def test_the_sign_of_an_angle_is_that_of_the_landmarks(layouts, tmp_path):
-    """Of any number of faces; what they do not decide is refused."""
-    layouts["aflw2000"](tmp_path)
-    faces = read("aflw2000", tmp_path)[np.arange(12) % 3]
-    labels = faces.labels.assign(pan=-faces.labels["yaw"], level=5.0, chance=[1, 1, 1, 9, 9, 9] * 2)
-    faces = dataclasses.replace(faces, labels=labels)
-    assert (turn_sign(faces, "yaw"), turn_sign(faces, "pan")) == (1, -1)
-    with pytest.raises(ValueError, match="'aflw2000' lacks the label 'yow'; the nearest is 'yaw'"):
-        turn_sign(faces, "yow")
-    with pytest.raises(ValueError, match="12 faces of 'aflw2000' have landmarks and a level: expected 10 that differ"):
-        turn_sign(faces, "level")
-    with pytest.raises(ValueError, match=r"chance of 'aflw2000' does not follow the landmarks: rank correlation -?0\.00"):
-        turn_sign(faces, "chance")
-    with pytest.raises(ValueError, match="9 faces of 'aflw2000' have landmarks and a yaw: expected 10"):
-        turn_sign(faces[:9], "yaw")
 
 
 def test_landmarks_go_with_the_picture(layouts, tmp_path):
