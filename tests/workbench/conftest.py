@@ -1,5 +1,6 @@
 """Tiny notebooks, and one run of several that fare differently."""
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from facelab.faces.faceset import FaceSet
@@ -124,3 +126,21 @@ def curves(seen):
     """Curves of yaw, which both layers carry, and of expression, which none does."""
     moments = seen.moments(["yaw", "expression"], blocks=8)
     return characteristic_curves(moments, n_lambdas=30, ratio=1e-3, half_samples=8, progress=False)
+
+
+@pytest.fixture(scope="session")
+def check():
+    """A function that asserts of axes: labelled, within the figure, and no text over another."""
+
+    def looks_right(ax):
+        ax.figure.canvas.draw()  # warnings are errors
+        assert ax.get_xlabel() and (ax.get_ylabel() or ax.get_yticklabels())
+        box, view = ax.get_tightbbox(), ax.figure.bbox
+        assert box.x0 >= view.x0 - 2 and box.x1 <= view.x1 + 2 and box.y0 >= view.y0 - 2 and box.y1 <= view.y1 + 2
+        every = [*ax.findobj(Text), ax.xaxis.label, ax.yaxis.label]
+        straight = {id(t): t for t in every if t.get_text() and t.get_visible() and t.get_rotation() in (0, 90)}
+        boxes = [(t.get_text(), t.get_window_extent()) for t in straight.values()]
+        for (one, a), (two, b) in itertools.combinations(boxes, 2):
+            assert not a.overlaps(b), (one, two)
+
+    return looks_right

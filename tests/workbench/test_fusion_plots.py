@@ -1,10 +1,7 @@
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
-from matplotlib.text import Text
 
 from facelab.transfer.similarity import cka_matrix
 from facelab.workbench import fusion_plots as draw
@@ -38,19 +35,6 @@ def budget():
     return pd.DataFrame(rows)
 
 
-def check(ax):
-    """Labelled, within the figure, and no text over another."""
-    ax.figure.canvas.draw()  # warnings are errors
-    assert ax.get_xlabel() and (ax.get_ylabel() or ax.get_yticklabels())
-    box, view = ax.get_tightbbox(), ax.figure.bbox
-    assert box.x0 >= view.x0 - 2 and box.x1 <= view.x1 + 2 and box.y0 >= view.y0 - 2 and box.y1 <= view.y1 + 2
-    every = [*ax.findobj(Text), ax.xaxis.label, ax.yaxis.label]
-    straight = {id(t): t for t in every if t.get_text() and t.get_visible() and t.get_rotation() in (0, 90)}
-    boxes = [(t.get_text(), t.get_window_extent()) for t in straight.values()]
-    for (one, a), (two, b) in itertools.combinations(boxes, 2):
-        assert not a.overlaps(b), (one, two)
-
-
 def texts(ax):
     return [t.get_text() for t in ax.texts]
 
@@ -68,7 +52,7 @@ def luminance(ax, i, j):
     return np.dot(image.cmap(image.norm(image.get_array()[i, j]))[:3], (0.3, 0.59, 0.11))
 
 
-def test_reconstruction_sets_apart_what_says_nothing(errors):
+def test_reconstruction_sets_apart_what_says_nothing(errors, check):
     ax = draw.reconstruction(errors)
     check(ax)
     assert named(ax.yaxis) == ["PCA", "AE", "two-stage student", "mean", "uniform"]
@@ -94,7 +78,7 @@ def test_reconstruction_says_what_is_wrong(errors):
         draw.reconstruction(pd.DataFrame())
 
 
-def test_sweep_has_powers_of_two_and_the_rule():
+def test_sweep_has_powers_of_two_and_the_rule(check):
     table = pd.DataFrame(
         [{"operator": o, "dimension": d, "nrmse": 1 / d} for o in ("VAE", "PCA") for d in (373, 32, 64, 128)]
     )
@@ -119,7 +103,7 @@ def test_sweep_has_powers_of_two_and_the_rule():
 
 
 @pytest.mark.parametrize("faces", [[7000], [7000, 23000], [1000, 7000, 23000, 200_000], [100, 1_000_000]])
-def test_ratio_shows_no_gain_and_the_goal(faces):
+def test_ratio_shows_no_gain_and_the_goal(faces, check):
     table = pd.DataFrame(
         [{"dimension": d, "faces": n, "ratio": 1 - 3 / d + 0.01 * s} for d in (373, 32) for n in faces for s in (0, 1)]
     )
@@ -143,7 +127,7 @@ def scores():
     )
 
 
-def test_ranks_go_by_what_is_better(scores):
+def test_ranks_go_by_what_is_better(scores, check):
     better = pd.Series({"gender": 1, "age": -1, "pose": 1})
     ax = draw.ranks(scores, better)
     check(ax)
@@ -158,7 +142,7 @@ def test_ranks_go_by_what_is_better(scores):
     assert luminance(other, 1, named(other.xaxis).index("PCA")) < luminance(other, 1, named(other.xaxis).index("AE"))
 
 
-def test_ranks_may_keep_their_order(scores):
+def test_ranks_may_keep_their_order(scores, check):
     ax = draw.ranks(scores, {"gender": 1, "age": -1, "pose": 1}, what="route", ordered=False)
     assert named(ax.xaxis) == ["PCA", "AE", "facial hair"] and ax.get_xlabel() == "route"
     check(draw.ranks(scores.assign(other=np.nan), {"gender": 1, "age": -1, "pose": 1}))
@@ -182,7 +166,7 @@ def test_ranks_do_not_depend_on_the_order_or_scale_of_scores(seed):
     assert (np.diff(places.iloc[-1]) >= 0).all()
 
 
-def test_similarity():
+def test_similarity(check):
     x = np.random.default_rng(0).normal(size=(100, 4))
     ax = draw.similarity(cka_matrix({"age": x, "facial_hair": x[:, :1]}))
     check(ax)
@@ -194,7 +178,7 @@ def test_similarity():
         draw.similarity(pd.DataFrame([[1, 0.5]], ["a"], ["a", "b"]))
 
 
-def test_budgets_share_one_legend(budget):
+def test_budgets_share_one_legend(budget, check):
     axes = student_plots.budgets(budget, better={t: 1 for t in set(budget["target"])}, scores={"age": "MAE (years)"})
     assert axes.size == 6 and [ax.get_visible() for ax in axes.flat] == [True] * 4 + [False] * 2
     for ax in axes.flat[:4]:
@@ -210,7 +194,7 @@ def test_budgets_share_one_legend(budget):
     np.testing.assert_allclose(lines(axes.flat[0])["student fine-tuned"].get_xdata(), [1, 10, 100])
 
 
-def test_budgets_in_given_axes(budget):
+def test_budgets_in_given_axes(budget, check):
     mine = plt.subplots(1, 2, layout="constrained")[1]
     two = budget[budget["target"].isin(["age", "gender"])]
     assert student_plots.budgets(two, axes=mine)[0] is mine[0]
@@ -226,7 +210,7 @@ def test_budgets_in_given_axes(budget):
 
 
 @pytest.mark.parametrize("seconds", [[0.002, 0.5, 4], [12, 45, 50], [400, 9000, 2e5], [3, 3, 3]])
-def test_times_end_where_they_should(seconds):
+def test_times_end_where_they_should(seconds, check):
     table = pd.DataFrame({"route": ROUTES[:3], "seconds": seconds, "note": ["", None, "on one core"]})
     ax = student_plots.times(table)
     check(ax)
@@ -237,7 +221,7 @@ def test_times_end_where_they_should(seconds):
     assert named(ax.yaxis) == ROUTES[:3] and texts(ax)[2].endswith("(on one core)")
 
 
-def test_times_of_what_trains_nothing():
+def test_times_of_what_trains_nothing(check):
     ax = student_plots.times(pd.DataFrame({"route": ["cosine", "MLP"], "seconds": [np.nan, 30]}))
     check(ax)
     assert texts(ax) == ["trains nothing", "30 s"]

@@ -32,13 +32,6 @@ def table():
     return pd.DataFrame(rows)
 
 
-def check(ax):
-    ax.figure.canvas.draw()  # warnings are errors
-    assert ax.get_xlabel() and (ax.get_ylabel() or ax.get_yticklabels())
-    box, view = ax.get_tightbbox(), ax.figure.bbox
-    assert box.x0 >= view.x0 - 2 and box.x1 <= view.x1 + 2 and box.y0 >= view.y0 - 2 and box.y1 <= view.y1 + 2
-
-
 def markers(ax):
     return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
 
@@ -47,7 +40,7 @@ def test_the_baseline_has_the_name_that_routes_give_it():
     assert routes.BASELINE.name == route_plots.BASELINE
 
 
-def test_frontier_draws_means_over_seeds(table):
+def test_frontier_draws_means_over_seeds(table, check):
     ax = plots.frontier(table, "gender", goals=(42.4, 43.6, 72))
     check(ax)
     assert ax.get_xlabel() == "MACs cut (% of the whole network's)"
@@ -87,7 +80,7 @@ def test_frontier_says_what_it_lacks(table):
         plots.frontier(pd.DataFrame(), "gender")
 
 
-def test_kept_bars_say_where_they_begin():
+def test_kept_bars_say_where_they_begin(check):
     kept = pd.DataFrame({"route": ["ETL", "l1", "ours"], "kept": [97.0, 91.0, 99.8]})
     kept = kept.assign(low=kept["kept"] - 1, high=kept["kept"] + 1)
     ax = plots.kept_bars(kept)
@@ -109,7 +102,7 @@ def test_kept_bars_say_where_they_begin():
         plots.kept_bars(kept.drop(columns=["low", "high"]))
 
 
-def test_filters_kept_in_the_order_of_the_network():
+def test_filters_kept_in_the_order_of_the_network(check):
     widths = pd.DataFrame({"gender": [0.5, 0.25, 1], "facial_hair": [0.1, np.nan, 0]}, ["conv1", "conv2", "conv10"])
     ax = plots.filters_kept(widths)
     check(ax)
@@ -122,7 +115,7 @@ def test_filters_kept_in_the_order_of_the_network():
         plots.filters_kept(pd.DataFrame())
 
 
-def test_costs_of_counted_and_measured():
+def test_costs_of_counted_and_measured(check):
     cost = pd.DataFrame({"what": ["macs", "conv_size", "channels_last"], "cut": [72.0, 80, -8]})
     cost = cost.assign(low=[np.nan, np.nan, 1.05], high=[np.nan, np.nan, 1.1])
     ax = plots.costs(cost)
@@ -138,7 +131,7 @@ def test_costs_of_counted_and_measured():
         plots.costs(cost.drop(columns="cut"))
 
 
-def test_gamma_sweep_puts_0_at_the_left(table):
+def test_gamma_sweep_puts_0_at_the_left(table, check):
     sweep = table[table["gamma"].notna()]
     axes = plots.gamma_sweep(sweep, "gender")
     assert axes.shape == (2,)
@@ -164,7 +157,7 @@ def test_gamma_sweep_mixes_no_routes(table):
         plots.gamma_sweep(table.drop(columns=["accuracy", "r2"]), "gender")
 
 
-def test_learning_compares_with_the_baseline(table):
+def test_learning_compares_with_the_baseline(table, check):
     table = table.assign(seconds_per_epoch=table["seconds_per_epoch"].where(table["route"] != "random −72 %"))
     ax = plots.learning(table)
     check(ax)
