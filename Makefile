@@ -44,7 +44,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian, Ubuntu: python3-venv)"; exit 1; }
 	@echo "installing into $(VENV): a few minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fast,export,dev]" || { \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[fast,export,cluster,dev]" || { \
 	  echo "pip could not install facelab (its own message is above). Usual causes: no connection to a package index"; \
 	  echo "(pip reads PIP_INDEX_URL and PIP_FIND_LINKS), or a disk with too little free space:"; \
 	  echo "the environment takes about 3 GB, more with CUDA. Then: make again."; exit 1; }

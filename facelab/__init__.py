@@ -25,6 +25,7 @@ _MODULES = {
     "explore": "facelab.workbench.explore",
 }
 _FUNCTIONS = {
+    "cluster": "facelab.workers",
     "embed": "facelab.nets.embed",
     "measure": "facelab.filters.responses",
     "responses": "facelab.filters.responses",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from facelab import cache, devices
+from facelab import cache, devices, workers
 from facelab.errors import unknown
 from facelab.faces import bust, expressions, heads, presets
 from facelab.faces.faceset import FaceSet
@@ -29,6 +29,7 @@ def load(name: str = "rendered/wild", *, size: int = 128, seed: int = 0, device=
          **options) -> FaceSet:  # fmt: skip
     """The rendered set of that name: from the cache, or rendered now (an interrupted call is taken up again).
 
+    Drawn by threads here, or wherever joblib works (`facelab.workers`): the pixels are the same.
     size: pixels a side (32 to 1024). options: `PRESETS[name]` holds those of each preset with their defaults, such as
     people=15 and series=2 of "rendered/pose" (`presets` says what they mean). The same name, options, size and seed
     give the same pixels on the same kind of device. Raises ValueError for an unknown name or option and for values
@@ -148,29 +149,48 @@ def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, p
     pieces.mkdir(exist_ok=True)
     total = sum(len(s.shots) for s in sittings)
     with tqdm(total=total, desc=f"rendering {name}", unit="face", disable=not progress) as bar:
-
-        def finish(i: int) -> int:
-            file = pieces / f"{i:05d}.safetensors"
-            if not _sound(file):
-                images, landmarks = _render(shards[i], size, device)
+        files = [pieces / f"{i:05d}.safetensors" for i in range(len(shards))]
+        if workers.here():
+            with _workers(device) as pool:
+                for count in pool.map(lambda file, shard: _finish(file, shard, size, device), files, shards):
+                    bar.update(count)
+        else:
+            missing = [(file, shard) for file, shard in zip(files, shards, strict=True) if not _sound(file)]
+            bar.update(total - sum(len(s.shots) for _, shard in missing for s in shard))
+            drawn = workers.spread(_drawn, (shard for _, shard in missing), (size, device))
+            for (file, _), (images, landmarks) in zip(missing, drawn, strict=True):
                 _write(file, {"images": images, "landmarks": landmarks})
-            return sum(len(s.shots) for s in shards[i])
-
-        with _workers(device) as pool:
-            for done in pool.map(finish, range(len(shards))):
-                bar.update(done)
+                bar.update(len(images))
     landmarks, header = [], {"descr": "|u1", "fortran_order": False, "shape": (total, 3, size, size)}
     with open(folder / "images.npy", "wb") as file:  # written, not mapped: a full disk kills who fills a map's holes
         np.lib.format.write_array_header_1_0(file, header)
-        for i in range(len(shards)):
-            piece, _ = cache.read_tensors(pieces / f"{i:05d}.safetensors")
-            file.write(piece["images"])
-            landmarks.append(piece["landmarks"])
+        for piece in files:
+            drawn, _ = cache.read_tensors(piece)
+            file.write(drawn["images"])
+            landmarks.append(drawn["landmarks"])
     np.save(folder / "landmarks.npy", np.concatenate(landmarks), allow_pickle=False)
     presets.labels(sittings, name).to_csv(folder / "labels.csv", index=False)
     for file in pieces.iterdir():
         file.unlink()
     pieces.rmdir()
+
+
+def _finish(file: Path, shard: list[Sitting], size: int, device) -> int:
+    """How many pictures the shard has, once they are in the file."""
+    if not _sound(file):
+        images, landmarks = _render(shard, size, device)
+        _write(file, {"images": images, "landmarks": landmarks})
+    return sum(len(s.shots) for s in shard)
+
+
+def _drawn(how: tuple, shard: list[Sitting]):
+    """A shard's images and landmarks, drawn by a worker with one thread as elsewhere."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        return _render(shard, *how)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -2,18 +2,21 @@
 
 Both run a network once over a face set, in chunks of 4,096 images: the table keeps every chunk, the moments
 add it up and forget it. Both are cached under all they depend on, and go on where an interrupted run stopped.
+The pieces of a chunk are measured wherever joblib works (`facelab.workers`) and added up here, in their order: the sums
+are the same, bit by bit.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from facelab import cache, tasks
+from facelab import cache, tasks, workers
 from facelab.errors import named, unknown, whole
 from facelab.faces.faceset import FaceSet, split_people
 from facelab.filters import taps
@@ -250,17 +253,39 @@ class _Stream:
     def chunks(self, rows: np.ndarray, done: int = 0) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """The images and their responses, float32 (≤ CHUNK, C) by layer, from the chunk that starts at
         `done`."""
+        step = workers.together(self.batch, self.faces.images[0].nbytes)
+        chunks = [rows[start : start + CHUNK] for start in range(done, len(rows), CHUNK)]
+        pieces = (self._piece(chunk[i : i + step]) for chunk in chunks for i in range(0, len(chunk), step))
+        pool = partial(_pool, layers=list(self.layers), batch=self.batch, **self.how)
+        pooled = workers.spread(pool, pieces, self.net)
         with tqdm(total=len(rows), initial=done, desc=self.net.name, unit="face", disable=not self.progress) as bar:
-            for start in range(done, len(rows), CHUNK):
-                chunk = rows[start : start + CHUNK]
+            for chunk in chunks:
                 x = {name: np.empty((len(chunk), conv.out_channels), np.float32) for name, conv in self.layers.items()}
-                for i in range(0, len(chunk), self.batch):
-                    batch = self.net.prepare(self.faces, chunk[i : i + self.batch])
-                    for name, pooled in taps.capture(self.net, batch, self.layers, **self.how).items():
-                        x[name][i : i + len(pooled)] = pooled.cpu().numpy()
-                    bar.update(len(batch))
+                for i in range(0, len(chunk), step):
+                    for name, part in next(pooled).items():
+                        x[name][i : i + len(part)] = part
+                    bar.update(min(step, len(chunk) - i))
                 check_finite(x, chunk)
                 yield chunk, x
+
+    def _piece(self, rows: np.ndarray) -> tuple[FaceSet, np.ndarray]:
+        """A face set and the rows of it to measure; only those faces where they have to travel."""
+        if workers.here():
+            return self.faces, rows
+        some = replace(self.faces[rows], name=f"{self.faces.name}, faces {rows[0]} to {rows[-1]}")
+        return some, np.arange(len(rows))
+
+
+def _pool(net, piece: tuple[FaceSet, np.ndarray], layers: list[str], batch: int, **how) -> dict[str, np.ndarray]:
+    """float32 (rows, C) by layer: the responses to one piece."""
+    faces, rows = piece
+    found: dict = {name: [] for name in layers}
+    convs = net.convs
+    for i in range(0, len(rows), batch):
+        x = net.prepare(faces, rows[i : i + batch])
+        for name, pooled in taps.capture(net, x, {name: convs[name] for name in layers}, **how).items():
+            found[name].append(pooled.cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 class _Table:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from facelab import cache
+from facelab import cache, workers
 from facelab.errors import whole
 from facelab.faces.faceset import FaceSet
 from facelab.nets.load import load
@@ -35,9 +36,9 @@ def embed(
     networks given by name are put; a `Net` stays where it is. batch: images in one pass; None: on a CPU as many as have
     300,000 pixels, at most 32 (the maps of more do not fit its caches), else 128.
 
-    The embeddings are kept in the cache under all they depend on, in chunks of 4,096 images, from where an interrupted
-    call goes on; a second call reads them without running the network. While anything is hooked onto a network nothing
-    is kept or found.
+    Pieces are embedded wherever joblib works (`facelab.workers`). The embeddings are kept in the cache under all they
+    depend on, in chunks of 4,096 images, from where an interrupted call goes on; a second call reads them without
+    running the network. While anything is hooked onto a network nothing is kept or found.
 
     ValueError: no faces, no network, two of one name, mapped without the cache, an embedding that is not finite; what
     `load` raises for a name. TypeError: an argument of the wrong kind.
@@ -154,22 +155,24 @@ class _Chunks:
 
     def run(self, done: int) -> Iterator[np.ndarray]:
         """From the chunk number `done` on. ValueError names the first face whose embedding is not finite."""
-        for start in range(done * CHUNK, len(self.faces), CHUNK):
-            found = self._embed(self.faces[start : start + CHUNK])
+        step = workers.together(self.batch, self.faces.images[0].nbytes)
+        chunks = [slice(i, min(i + CHUNK, len(self.faces))) for i in range(done * CHUNK, len(self.faces), CHUNK)]
+        pieces = (self.faces[i : min(i + step, c.stop)] for c in chunks for i in range(c.start, c.stop, step))
+        embedded = workers.spread(partial(_embed, batch=self.batch), pieces, self.net)
+        for c in chunks:
+            found = np.concatenate([self._next(embedded) for _ in range(c.start, c.stop, step)])
             bad = ~np.isfinite(found).all(1)
             if bad.any():
                 raise ValueError(
-                    f"the embedding of face {start + bad.argmax()} of {self.faces.name!r} by {self.net.name!r} is not "
+                    f"the embedding of face {c.start + bad.argmax()} of {self.faces.name!r} by {self.net.name!r} is not "
                     f"finite; {bad.sum()} of {len(bad)} here are not"
                 )
             yield found
 
-    def _embed(self, faces: FaceSet) -> np.ndarray:
-        parts = []
-        for i in range(0, len(faces), self.batch):
-            parts.append(self.net.embed(faces[i : i + self.batch], batch=self.batch))
-            self.bar.update(len(parts[-1]))
-        return np.concatenate(parts)
+    def _next(self, embedded: Iterator[np.ndarray]) -> np.ndarray:
+        part = next(embedded)
+        self.bar.update(len(part))
+        return part
 
     def files(self, folder: Path) -> list[Path]:
         return [folder / f"embedding-{start:09d}.safetensors" for start in range(0, len(self.faces), CHUNK)]
@@ -182,3 +185,8 @@ class _Chunks:
         self.bar.update(min(done * CHUNK, len(self.faces)))
         for file, chunk in zip(files[done:], self.run(done), strict=True):
             cache.write_tensors(file, {"embedding": chunk}, {})
+
+
+def _embed(net: Net, faces: FaceSet, batch: int) -> np.ndarray:
+    """float32 (n, d): the embeddings of one piece, a batch after the other."""
+    return np.concatenate([net.embed(faces[i : i + batch], batch=batch) for i in range(0, len(faces), batch)])
