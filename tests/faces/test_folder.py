@@ -150,3 +150,19 @@ def test_no_folder_no_image_no_such_file(tmp_path):
         read(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match=r"gone\.png cannot be read"):
         read(tmp_path, files=["gone.png"])
+
+
+def test_broken_files_can_be_left_out_and_are_counted(tmp_path, caplog):
+    for i in range(4):
+        Image.new("RGB", (16, 16), (60 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    faces = read(tmp_path, broken="skip")
+    assert faces.labels["file"].tolist() == ["0.png", "2.png", "3.png"]
+    np.testing.assert_allclose(faces.images[:, 0].mean((1, 2)), [0, 120, 180])
+    assert faces.report.counts == {"cannot be read as an image": 1} and faces.landmarks.shape == (3, 5, 2)
+    assert f"{tmp_path.name}: 3 faces; left out: 1 (cannot be read as an image)" in caplog.text
+    assert faces[:2].report is faces.report and not read(tmp_path, files=["0.png"]).report.skipped
+    with pytest.raises(ValueError, match="none of the 1 images of .* can be read"):
+        read(tmp_path, files=["1.png"], broken="skip")
+    with pytest.raises(ValueError, match="unknown way with broken pictures 'ignore': expected one of 'error', 'skip'"):
+        read(tmp_path, broken="ignore")
