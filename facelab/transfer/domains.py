@@ -34,11 +34,16 @@ def reverse(x: Tensor, strength: float = 1.0) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Features (n, d) → points (n, 32) on the unit sphere, where faces of one set should lie together."""
+    """Features (n, d) → points (n, 32) on the unit sphere, where faces of one set should lie together.
+
+    Features are standardised first: they come from a ReLU, and without that all points start as one.
+    """
 
     def __init__(self, width: int, hidden: int = 64, outputs: int = 32):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        self.layers = nn.Sequential(
+            nn.BatchNorm1d(width, affine=False), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(self.layers(features), dim=1)

@@ -4,15 +4,15 @@ import numpy as np
 
 from facelab.errors import number, unknown, whole
 
-DECADES = 2  # the exponential schedule ends at a hundredth of the highest rate
+DECADES = 1  # the exponential schedule ends at a tenth of the highest rate
 
 
 class Exponential:
-    """high · 10^(−2 step / steps), whatever the loss does.
+    """high · 10^(−step / steps), whatever the loss does.
 
     >>> rate = Exponential(0.1, 100)
     >>> [round(rate.at(step), 4) for step in (0, 50, 100)]
-    [0.1, 0.01, 0.001]
+    [0.1, 0.0316, 0.01]
     """
 
     def __init__(self, high: float, steps: int):
@@ -44,7 +44,7 @@ class Dynamic(Exponential):
     ...     rate.saw(step, 1.0)
     ...     rates.append(round(rate.at(step + 1), 3))
     >>> rates
-    [0.1, 0.095, 0.087, 0.1, 0.089, 0.076, 0.1]
+    [0.1, 0.098, 0.093, 0.1, 0.094, 0.087, 0.1]
     """
 
     def __init__(self, high: float, steps: int, *, window: int = 10, least: float = 0.02, k: int = 5):

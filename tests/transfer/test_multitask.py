@@ -174,7 +174,7 @@ def test_training_teaches_every_task_by_its_own_sets():
     assert done.score("gender", other) > 0.9 and done.score("yaw", other) < 20  # 30: always saying 0
     assert done.history.shape[0] == 150 and np.allclose(done.history.filter(like="weight:").sum(axis=1), 3, atol=1e-3)
     assert done.features(other).shape == (60, 24)
-    assert done.history["lr"].iloc[[0, -1]].tolist() == pytest.approx([0.05, 0.05 * 10 ** (-2 * 149 / 150)])
+    assert done.history["lr"].iloc[[0, -1]].tolist() == pytest.approx([0.05, 0.05 * 10 ** (-149 / 150)])
 
 
 def test_same_seed_same_network():
