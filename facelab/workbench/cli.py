@@ -21,6 +21,8 @@ def _plainly():
     """A user's mistake (exit code 2) or a full disk (1) is one clear line; `-v` adds where it arose."""
     try:
         yield
+    except click.Abort:  # Ctrl-C at a question: a RuntimeError, but no mistake
+        raise
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         log.info("it arose here", exc_info=True)
         plain = click.ClickException(str(error))
@@ -94,8 +96,8 @@ def fetch_faces(name: str, root: Path | None, yes: bool) -> None:
         click.echo(
             f"Terms: {data.terms}. Its pictures show real people, who have not agreed to any use you make of them."
         )
-        if not yes:
-            click.confirm("Do you agree to these terms?", abort=True)
+        if not yes and not click.confirm("Do you agree to these terms?"):
+            raise click.ClickException(f"{data.title} is not fetched")
         click.echo(fetch.fetch(data, root))
 
 

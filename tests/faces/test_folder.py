@@ -162,7 +162,7 @@ def test_broken_files_can_be_left_out_and_are_counted(tmp_path, caplog):
     assert faces.report.counts == {"cannot be read as an image": 1} and faces.landmarks.shape == (3, 5, 2)
     assert f"{tmp_path.name}: 3 faces; left out: 1 (cannot be read as an image)" in caplog.text
     assert faces[:2].report is faces.report and not read(tmp_path, files=["0.png"]).report.skipped
-    with pytest.raises(ValueError, match="none of the 1 images of .* can be read"):
+    with pytest.raises(ValueError, match=r"none of the 1 images of .* can be read"):
         read(tmp_path, files=["1.png"], broken="skip")
     with pytest.raises(ValueError, match="unknown way with broken pictures 'ignore': expected one of 'error', 'skip'"):
         read(tmp_path, broken="ignore")

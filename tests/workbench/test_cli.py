@@ -174,6 +174,8 @@ class TestFetchingFaces:
         result = CliRunner().invoke(main, ["faces", "fetch", "lfw"], input="n\n")
         assert result.exit_code == 1 and "Terms: research." in result.output and not downloads
         assert result.output.index("Terms") < result.output.index("Do you agree")
+        assert "Error: LFW is not fetched" in result.output
+        assert CliRunner().invoke(main, ["faces", "fetch", "lfw"], input="").output.count("Aborted!") == 1
 
     def test_fetched_once_and_found_without_a_root(self, downloads, tmp_path):
         assert facelab("faces", "fetch", "lfw", "--yes").output.endswith(f"{tmp_path / 'cache' / 'sets' / 'lfw'}\n")
