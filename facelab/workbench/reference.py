@@ -25,20 +25,43 @@ _FIELDS = ("value", "low", "high", "paper")
 def publish(run: Path, reference: Path) -> Path:
     """Copy the results and figures of a run's folder to `reference` and write its README.md from them.
 
-    Nothing is run. ValueError where the run is missing or one of its notebooks failed.
+    What the reference holds of notebooks that are not in the run stays. Nothing is run. ValueError where the run is
+    missing or one of its notebooks failed.
     """
     outcomes = runs.outcomes(run)
     if not outcomes:
         raise ValueError(f"no run in {run}: make one with `facelab report --name {run.name}`")
     if failed := [o.notebook for o in outcomes.values() if o.status != "ok"]:
         raise ValueError(f"run {run.name!r} is not whole: {', '.join(failed)} failed")
-    results = runs.merge(run)
-    figures = reference / "figures"
-    shutil.rmtree(figures, ignore_errors=True)
-    shutil.copytree(run / "figures", figures)
-    shutil.copyfile(run / "results.json", reference / "results.json")
+    results, figures = runs.merge(run), reference / "figures"
+    if (reference / "results.json").exists():
+        results = update(read(reference), results)
+    figures.mkdir(parents=True, exist_ok=True)
+    stay = {notebook[:2] for notebook in results["run"]["notebooks"]} - {notebook[:2] for notebook in outcomes}
+    for old in figures.glob("*.png"):
+        if old.name[:2] not in stay:
+            old.unlink()
+    shutil.copytree(run / "figures", figures, dirs_exist_ok=True)
+    cache.write_text(reference / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     cache.write_text(reference / "README.md", describe(results, reference.name))
     return reference
+
+
+def update(old: dict, new: dict) -> dict:
+    """Published results in which those of the notebooks in `new` take the place of what was there."""
+    about = new["run"]
+    again = tuple(f"{notebook[:2]}." for notebook in about["notebooks"])
+    results = {key: entry for key, entry in (old | new).items() if key != "run"}
+    results = {key: entry for key, entry in results.items() if key in new or not key.startswith(again)}
+    both = {name: dict(sorted((old["run"][name] | about[name]).items())) for name in ("minutes", "notebooks")}
+    asked = [run["parameters"] for run in both["notebooks"].values()]
+
+    def distinct(name: str) -> list:
+        return list(dict.fromkeys(parameters[name] for parameters in asked if name in parameters))
+
+    results["run"] = about | both | {"seeds": distinct("seed"), "data": distinct("faces")}
+    results["run"]["profile"] = ", ".join(distinct("profile"))
+    return dict(sorted(results.items(), key=lambda item: item[0][:2]))  # as recorded within a notebook
 
 
 def describe(results: dict, name: str) -> str:

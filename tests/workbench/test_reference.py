@@ -57,6 +57,27 @@ def test_publishing_a_run(mixed, tmp_path):
     assert "- profile: smoke" in page and "- seeds: 0" in page
 
 
+def test_publishing_leaves_what_was_not_run(mixed, tmp_path):
+    run = tmp_path / "default"
+    shutil.copytree(mixed.folder, run)
+    for file in [f for n in (2, 3, 4, 5) for f in run.glob(f"0{n}_*.json")]:
+        file.unlink()
+    old = tmp_path / "rendered"
+    (old / "figures").mkdir(parents=True)
+    for name in ("01-9", "02-1"):
+        (old / "figures" / f"{name}.png").write_bytes(b"")
+    about = {"minutes": {"02_curves": 1.0}, "notebooks": {"02_curves": {"title": "c", "commit": None}}}
+    about["notebooks"]["02_curves"]["parameters"] = {"profile": "full", "seed": 3}
+    text = json.dumps(RESULTS | {"01.gone": ENTRY, "run": about})
+    (old / "results.json").write_text(text)
+    results = reference.read(reference.publish(run, old))
+    assert [key for key in results if key[:2] == "02"] == ["02.yaw.score", "02.yaw.knee"]
+    assert "01.gone" not in results and results["01.score"]["value"] == 0.5 and list(results)[-1] == "run"
+    assert sorted(f.name for f in (old / "figures").iterdir()) == ["01-1.png", "01-2.png", "02-1.png"]
+    assert results["run"]["profile"] == "smoke, full" and results["run"]["seeds"] == [0, 3]
+    assert list(results["run"]["minutes"])[-1] == "02_curves"
+
+
 def test_publishing_what_was_never_run(tmp_path):
     with pytest.raises(ValueError, match=r"no run in .*: make one with `facelab report --name nope`"):
         reference.publish(tmp_path / "nope", tmp_path / "rendered")
