@@ -109,7 +109,7 @@ class CurveExplorer(Explorer):
         controls = {
             "task": choice("task", curves),
             "layer": choice("layer", curves[task], curves[task].best_layer),
-            "gamma": log_slider("γ", -3, np.log10(0.5), 0.01, unit="share of the error's range"),
+            "gamma": log_slider("γ", -3, np.log10(0.5), 0.01, unit="share of error range"),
         }
         super().__init__(controls, (10.0, 4.0))
 

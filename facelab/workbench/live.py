@@ -22,10 +22,11 @@ from facelab.errors import unknown
 from facelab.workbench import style
 
 log = logging.getLogger(__name__)
-WAIT = 0.02  # seconds in which further changes are collected before a picture is drawn
+WAIT = 0.01  # seconds in which further changes are collected before a picture is drawn
 IDLE = 0.3  # seconds without a change after which a draft is drawn again in full
 DPI = 100
-MIN_WIDTH = "32em"  # a picture that has less room beside its controls goes below them
+LABEL, WIDTH = "12em", "28em"  # of a control
+MIN_PICTURE = "32em"  # a picture that has less room beside its controls goes below them
 
 
 def slider(name: str, low, high, value, *, step=1, unit: str = "") -> widgets.Widget:
@@ -54,7 +55,7 @@ def count(name: str, low: int, high: int, value: int) -> widgets.Widget:
 
 def _labelled(name: str, unit: str = "") -> dict:
     text = f"{name} ({unit})" if unit else name
-    return {"description": text, "style": {"description_width": "10em"}, "layout": {"width": "27em"}}
+    return {"description": text, "style": {"description_width": LABEL}, "layout": {"width": WIDTH}}
 
 
 class Explorer:
@@ -80,13 +81,13 @@ class Explorer:
         self._bytes, self._text, self._error, self._scene = b"", "", None, None
         self._stale, self._held, self._adapting, self.draft = True, False, False, False
         self._later, self._idle = None, None
-        wide = f"{round(DPI * inches[0])}px"
-        shrinks = {"flex": f"0 1 {wide}", "min_width": f"min(100%, {wide}, {MIN_WIDTH})", "max_width": "100%"}
-        self.image = widgets.Image(format="png", layout=shrinks | {"object_fit": "contain"})
-        self.status = widgets.HTML()
+        least, most = f"min(100%, {MIN_PICTURE})", f"min(100%, {round(DPI * inches[0])}px)"
+        room = {"flex": f"1 1 {MIN_PICTURE}", "min_width": least, "max_width": most, "object_fit": "contain"}
+        self.image = widgets.Image(format="png", layout=room)
+        self.status = widgets.HTML()  # says the picture in words: a `widgets.Image` takes no alt text
         for name, control in controls.items():
             control.observe(lambda change, name=name: self._changed(name), names="value")
-        side = widgets.VBox([*controls.values(), *buttons], layout={"flex": "0 0 auto", "min_width": "28em"})
+        side = widgets.VBox([*controls.values(), *buttons], layout={"flex": "0 0 auto", "min_width": "29em"})
         flow = {"flex_flow": "row wrap", "align_items": "flex-start"}
         top = widgets.HBox([side, self.image], layout=flow)
         self.widget = widgets.VBox([top, self.status])
@@ -207,7 +208,6 @@ class Explorer:
             self._bytes, self._text, self._scene = b"", "", None
             said = f"<b>Cannot draw this:</b> {escape(str(error))}"
         self.image.value = self._bytes
-        self.image.tooltip = f"{self._said()}: {self._text}"  # what a screen reader says of the picture
         self.image.layout.display = "none" if error else ""
         self.status.value = f'<div role="status" style="line-height: 1.4">{said}</div>'
 
@@ -222,9 +222,10 @@ class Explorer:
         canvas = self._scene.canvas
         canvas.restore_region(self._scene.pixels)
         marks, text = self.mark(**settings)
-        lines = textwrap.fill(self._said(), int(15 * self._inches[0]))
-        said = canvas.figure.text(0.008, 0.012, lines, fontsize=8, color="#666666")
-        for artist in [*marks, said]:
+        if not self.draft:  # while a control moves, it says itself where it stands
+            lines = textwrap.fill(self._said(), int(15 * self._inches[0]))
+            marks = [*marks, canvas.figure.text(0.008, 0.012, lines, fontsize=8, color="#666666")]
+        for artist in marks:
             artist.draw(canvas.get_renderer())
             artist.remove()
         return style.encode(np.asarray(canvas.buffer_rgba())), text

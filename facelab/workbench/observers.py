@@ -77,8 +77,8 @@ class Observers:
     def choose(self, filters, turn: FaceSet) -> np.ndarray:
         """Take up these filters; returns each one's largest response (f,) to `turn`, one person at several yaws.
 
-        None: the filter of each kind in the last convolution with the largest product of its causal ρ with this yaw and
-        its swing, as a share of its largest response.
+        None: of all filters the one of each kind with the largest product of its causal ρ with this yaw and its swing,
+        as a share of its largest response; those that respond less than half of their layer are passed over.
         """
         if self.net is None:
             return np.empty(0)
@@ -98,13 +98,16 @@ class Observers:
         return np.array([captured[layer][:, at].max() for layer, at in self.filters.values()])
 
     def _turning(self, turn: FaceSet) -> dict[str, tuple[str, int]]:
-        last = list(self.net.convs)[-1]
-        x, yaw = self._captured(turn, [last])[last], turn.labels["yaw"].to_numpy(float)
-        tuned = CausalCurve("yaw", last, np.arange(x.shape[1]), yaw, x[None].astype(float)).tuning()
-        swing = np.ptp(x, 0) / np.maximum(x.max(0), np.finfo(np.float32).tiny)
-        tuned["strength"] = tuned["rho"] * swing[tuned["filter"]]
-        best = tuned.loc[tuned.groupby("kind")["strength"].idxmax()].set_index("kind")["filter"]
-        return {kind: (last, int(best[kind])) for kind in SIDES["yaw"] if kind in best}
+        yaw, found = turn.labels["yaw"].to_numpy(float), []
+        for layer, x in self._captured(turn, self.net.convs).items():
+            tuned = CausalCurve("yaw", layer, np.arange(x.shape[1]), yaw, x[None].astype(float)).tuning()
+            largest = x.max(0)
+            swing = np.where(largest < np.median(largest), 0.0, np.ptp(x, 0) / np.maximum(largest, 1e-12))
+            at = tuned["filter"].to_numpy()
+            found.append(tuned.assign(layer=layer, strength=tuned["rho"].to_numpy() * swing[at]))
+        strongest = pd.concat(found).sort_values("strength", ascending=False).drop_duplicates("kind").set_index("kind")
+        chosen = strongest[["layer", "filter"]].to_dict("index")
+        return {kind: (chosen[kind]["layer"], int(chosen[kind]["filter"])) for kind in SIDES["yaw"] if kind in chosen}
 
     def _captured(self, faces: FaceSet, layers=None) -> dict[str, np.ndarray]:
         if layers is None:

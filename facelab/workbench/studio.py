@@ -11,6 +11,8 @@ from dataclasses import replace
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -21,7 +23,7 @@ from facelab.faces.people import GENDERS, person
 from facelab.faces.photo import Shot
 from facelab.faces.scenes import Sitting
 from facelab.workbench import style
-from facelab.workbench.live import Explorer, choice, slider
+from facelab.workbench.live import WIDTH, Explorer, choice, slider
 from facelab.workbench.observers import READINGS, Observers, Seen, worded
 
 TURN = range(-90, 91, 15)  # degrees of yaw: the turn of the head against which a filter's bar is scaled
@@ -38,8 +40,8 @@ class FaceStudio(Explorer):
 
     seed: the first person. nets: {"age": net, "gender": net, "expression": net}, or some of them; None: the three
     sources of these names. net: the network the filters belong to; None: the source "identity". filters: name →
-    (layer, filter), at most six, or what `find_crafts` found (the best filter of each kind); None: one of each kind in
-    the last convolution, those that the first person's yaw moves most. probes: read-outs of responses of
+    (layer, filter), at most six, or what `find_crafts` found (the best filter of each kind); None: of all of the
+    network's one of each kind, those that the first person's yaw moves most. probes: read-outs of responses of
     `net`, as `probes.fit` gives them. student: a network whose output is shown as a code; None: "student". size: pixels
     a side of the face that networks see.
 
@@ -68,7 +70,7 @@ class FaceStudio(Explorer):
             "pitch": slider("pitch", -60, 60, 0, step=5, unit="degrees"),
             "roll": slider("roll", -45, 45, 0, step=5, unit="degrees"),
             "age": slider("age", 5, 85, round(who.age), unit="years"),
-            "gender": slider("gender", 0.0, 1.0, _twentieths(who.masculinity), step=0.05, unit="0 female, 1 male"),
+            "gender": slider("gender", 0.0, 1.0, _twentieths(who.masculinity), step=0.05, unit="1 = male"),
             "expression": choice("expression", tasks.EXPRESSIONS),
             "intensity": slider("intensity", 0.0, 1.0, 1.0, step=0.05, unit="0 to 1"),
             "light": slider("light from", -90, 90, 25, step=5, unit="degrees"),
@@ -81,7 +83,7 @@ class FaceStudio(Explorer):
         turn = tuple(Shot(yaw=float(yaw)) for yaw in TURN)
         self.largest = self.observers.choose(filters, self._photographed(Sitting(who, "neutral", 0.0, turn), size))
         said = "Play the slider chosen above over its range, and draw the responses of the filters against it"
-        self.button = widgets.Button(description="Sweep", tooltip=said, layout={"width": "27em"})
+        self.button = widgets.Button(description="Sweep", tooltip=said, layout={"width": WIDTH})
         self.button.on_click(lambda _button: self._clicked())
         super().__init__(controls, (7.6, 5.55 + 0.26 * max(0, len(self._rows()) - 5)), [self.button])
 
@@ -211,10 +213,12 @@ class FaceStudio(Explorer):
         artists = []
         for i, (p, before) in enumerate(zip(percent, usual, strict=True)):
             tint, marker = style.RIVALS[i]
-            artists += self._bars.barh(i, min(p, TOP), 0.5, color=tint)
-            artists += self._bars.plot([before, before], [i - 0.36, i + 0.36], color=style.INK, lw=1.4)
-            artists += self._bars.plot(min(p, TOP), i, marker, color=tint, mec="white", ms=8, clip_on=False)
-            artists.append(self._bars.text(TOP + 8, i, f"{style.number(p, 0)} %", fontsize=8.5, va="center"))
+            artists += [
+                self._bars.add_artist(Rectangle((0, i - 0.25), min(p, TOP), 0.5, color=tint)),
+                _drawn(self._bars, [before, before], [i - 0.36, i + 0.36], color=style.INK, lw=1.4),
+                _drawn(self._bars, [min(p, TOP)], [i], marker=marker, color=tint, mec="white", ms=8, clip_on=False),
+                self._bars.text(TOP + 8, i, f"{style.number(p, 0)} %", fontsize=8.5, va="center"),
+            ]
         return artists
 
     def _curve_marks(self, over: str, percent) -> list:
@@ -229,8 +233,10 @@ class FaceStudio(Explorer):
             tint, marker = style.RIVALS[i]
             if swept:
                 y = self._percent(self.curves.to_numpy())[:, i]
-                artists += ax.plot(self.curves.index, y, color=tint, lw=1.8, ls="-" if fits else ":")
-            artists += ax.plot(now, min(p, TOP), marker, color=tint, mec="white", ms=8, clip_on=False)
+                artists.append(_drawn(ax, self.curves.index, y, color=tint, lw=1.8, ls="-" if fits else ":"))
+            artists.append(
+                _drawn(ax, [now], [min(p, TOP)], marker=marker, color=tint, mec="white", ms=8, clip_on=False)
+            )
         return artists
 
     def _code_marks(self, code, usual, cosine) -> list:
@@ -310,6 +316,11 @@ class FaceStudio(Explorer):
         finally:
             self._player, self.button.description = None, "Sweep"
             self._refresh()
+
+
+def _drawn(ax, x, y, **look) -> Line2D:
+    """A line as `ax.plot` draws it, without looking for new limits, which takes longer than the line."""
+    return ax.add_artist(Line2D(x, y, **look))
 
 
 def _twentieths(value: float) -> float:
