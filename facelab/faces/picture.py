@@ -90,7 +90,7 @@ def read_all(jobs, work, *, broken: str = "error", chunk: int = 256, progress: b
         raise unknown("way with broken pictures", broken, ("error", "skip"))
     jobs = list(jobs)
     bar = tqdm(total=len(jobs), desc=name, unit="image", disable=not progress)
-    with bar, Parallel(n_jobs=-1, prefer="threads") as pool:
+    with bar, Parallel(n_jobs=-1, require="sharedmem") as pool:
         for start in range(0, len(jobs), chunk):
             part = jobs[start : start + chunk]
             for job, result in zip(part, pool(delayed(_tried)(work, job) for job in part), strict=True):

@@ -1,5 +1,8 @@
 """One picture: its points and its box go where its pixels go."""
 
+import os
+
+import joblib
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,6 +93,12 @@ def test_a_photo_of_twenty_megapixels(tmp_path):
     image, (point,) = picture.read(tmp_path / "large.jpg", 64, [(2749.5, 1849.5)])
     assert np.abs(image[:, 32, 32].astype(int) - (10, 200, 30)).max() < 4
     np.testing.assert_allclose(point, (31.5, 31.0), atol=0.02)  # 43 rows after 10 black ones
+
+
+def test_files_are_read_here_wherever_other_work_is_sent():
+    """A cluster does not see this machine's files, nor what the reader holds."""
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        assert {pid for _, pid in picture.read_all(range(6), lambda _: os.getpid(), progress=False)} == {os.getpid()}
 
 
 def test_results_come_in_order_however_they_are_cut(tmp_path):
