@@ -163,8 +163,9 @@ class _Chunks:
             found = np.concatenate([self._next(embedded) for _ in range(c.start, c.stop, step)])
             bad = ~np.isfinite(found).all(1)
             if bad.any():
+                first = c.start + bad.argmax()
                 raise ValueError(
-                    f"the embedding of face {c.start + bad.argmax()} of {self.faces.name!r} by {self.net.name!r} is not "
+                    f"the embedding of face {first} of {self.faces.name!r} by {self.net.name!r} is not "
                     f"finite; {bad.sum()} of {len(bad)} here are not"
                 )
             yield found

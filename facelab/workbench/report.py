@@ -6,6 +6,7 @@ there is no MathJax to set them.
 """
 
 import base64
+import json
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +17,7 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from facelab import cache
-from facelab.workbench import runs
+from facelab.workbench import runs, tables
 
 PAGES = Path(__file__).with_name("pages")
 # Set on the class all converters share: the filter that picks a representation does not ask HTMLExporter.
@@ -25,7 +26,7 @@ _CONFIG = Config(NbConvertBase={"display_data_priority": _PRIORITY})
 
 
 def write(folder: Path) -> Path:
-    """Write every notebook's page, the figures and `index.html` (returned) into a run's folder."""
+    """Write every notebook's page, figures, tables (CSV, LaTeX) and `index.html` (returned) into a run's folder."""
     folder = Path(folder)
     outcomes = list(runs.outcomes(folder).values())
     thumbnails = {}
@@ -36,7 +37,10 @@ def write(folder: Path) -> Path:
             cache.write_text(file.with_suffix(".html"), page(notebook, outcome))
             figures = extract_figures(notebook, outcome.number, folder / "figures")
             thumbnails[outcome.notebook] = figures[0].relative_to(folder).as_posix() if figures else None
-    cache.write_text(folder / "index.html", index(outcomes, thumbnails, title=folder.name))
+        if outcome.results:
+            tables.write(outcome.results, folder / "tables" / outcome.notebook)
+    changes = compare(outcomes, runs.outcomes(folder / "previous"), _published())
+    cache.write_text(folder / "index.html", index(outcomes, thumbnails, title=folder.name, changes=changes))
     return folder / "index.html"
 
 
@@ -77,21 +81,60 @@ def _settled(outputs: list) -> list:
     return settled
 
 
-def index(outcomes: list[runs.Outcome], thumbnails: dict[str, str | None], title: str) -> str:
-    """The run's front page: a card per notebook, and how the run came about."""
+def compare(outcomes: list[runs.Outcome], previous: dict[str, runs.Outcome], published: dict) -> dict[str, dict]:
+    """By notebook: its headline keys; whether a paper prints one of them; by key the change since the previous run of
+    this name, where that had the same profile, and against the published results; which profile those are of."""
+    found = {}
+    for outcome in outcomes:
+        before = previous.get(outcome.notebook)
+        before = before.results if before and before.profile == outcome.profile else {}
+        about = published.get("run", {}).get("notebooks", {}).get(outcome.notebook)
+        there = published if about else {}
+        keys = tables.headline(outcome.results)
+        found[outcome.notebook] = {
+            "keys": keys,
+            "paper": any(outcome.results[key]["paper"] is not None for key in keys),
+            "since": {key: outcome.results[key]["value"] - before[key]["value"] for key in keys if key in before},
+            "against": {key: outcome.results[key]["value"] - there[key]["value"] for key in keys if key in there},
+            "profile": about and about["parameters"]["profile"],
+        }
+    return found
+
+
+def _published() -> dict:
+    """The results of the reference run `rendered`, nothing outside a clone."""
+    try:
+        file = runs.root() / "reports" / "reference" / "rendered" / "results.json"
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}
+
+
+def index(
+    outcomes: list[runs.Outcome], thumbnails: dict[str, str | None], title: str, changes: dict[str, dict] | None = None
+) -> str:
+    """The run's front page: a card per notebook, and how the run came about. changes: what `compare` says."""
     template = _templates().get_template("index.html.j2")
     return template.render(
         outcomes=outcomes,
         thumbnails=thumbnails,
         title=title,
+        changes=changes or compare(outcomes, {}, {}),
         style=_style(),
         provenance=_provenance(outcomes),
     )
 
 
+def batch(found, parts: list[dict], seeds: list[dict]) -> str:
+    """The page that compares the cells of a `batch.Batch`: parts, a table per notebook; seeds, numbers over seeds."""
+    template = _templates().get_template("batch.html.j2")
+    outcomes = [found.outcomes[cell.name] for cell in found.cells if cell.name in found.outcomes]
+    return template.render(batch=found, parts=parts, seeds=seeds, style=_style(), provenance=_provenance(outcomes))
+
+
 def _templates() -> jinja2.Environment:
     found = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
-    found.filters |= {"number": number, "interval": interval}
+    found.filters |= {"number": number, "interval": interval, "change": change}
     return found
 
 
@@ -152,3 +195,12 @@ def interval(entry: dict) -> str:
     '0.91 … 0.97'
     """
     return "" if entry["low"] is None else f"{number(entry['low'])} … {number(entry['high'])}"
+
+
+def change(value: float) -> str:
+    """A difference with its sign.
+
+    >>> change(0.02514), change(-3), change(0)
+    ('+0.0251', '−3', '±0')
+    """
+    return "±0" if value == 0 else f"{'+' if value > 0 else '−'}{number(float(f'{abs(value):.3g}'))}"

@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 PROFILES = ("smoke", "quick", "full", "paper")
 PACKAGE = Path(__file__).parents[1]
 # No notebook's numbers depend on these: changing one re-draws the pages but re-runs nothing.
-_PRESENTATION = {"cli.py", "doctor.py", "parameters.py", "reference.py", "report.py", "runner.py", "runs.py"}
+_PRESENTATION = {
+    *("batch.py", "cli.py", "doctor.py", "parameters.py", "reference.py", "report.py", "runner.py", "runs.py"),
+    "tables.py",
+}
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,14 @@ def run(
     out: Path | None = None,
     *,
     force: bool = False,
+    about: dict | None = None,
     tell: Callable[[str], None] = log.info,
 ) -> Run:
     """Execute notebooks (see `find`) with a profile and parameters into the run's folder `<out>/<name>`.
 
     parameters: values, or texts as from a command line where the parameter is not a text; each must be
     declared by at least one of the notebooks and is given to those that declare it.  force: run also what is
-    up to date. tell: gets one line per notebook.
+    up to date. about: `surroundings()`, where the caller knows it. tell: gets one line per notebook.
 
     Before anything runs: ValueError for an unknown profile, notebook or parameter and a malformed parameters
     cell, TypeError for a value of the wrong kind. KeyboardInterrupt passes through; what had finished is
@@ -95,22 +99,19 @@ def run(
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
     files = find(notebooks)
-    settings = _settings(files, {**(parameters or {}), "profile": profile})
+    given = settings(files, {**(parameters or {}), "profile": profile})
     folder = runs.folder(name, out)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    about = {"package": package_digest(PACKAGE), "versions": runs.versions(), "device": _device()}
-    before, done, skipped = runs.outcomes(folder), {}, []
+    about, done, skipped = about or surroundings(), {}, []
     try:
         for file in files:
-            key = cache.digest({**about, "source": _source(file), "parameters": settings[file]})
-            last = before.get(file.stem)
-            if not force and last and (last.digest, last.status) == (key, "ok") and _kept(folder, file.stem):
+            if not force and (last := current(file, folder, given[file], about)):
                 done[file.stem] = last
                 skipped.append(file.stem)
                 tell(f"{file.stem}: up to date")
                 continue
             tell(f"{file.stem}: running, profile {profile}")
-            outcome = _execute(file, folder, settings[file], key, about)
+            outcome = _execute(file, folder, given[file], _key(file, given[file], about), about)
             outcome.save(folder)
             done[file.stem] = outcome
             tell(f"{file.stem}: {outcome.status} after {outcome.minutes:.1f} min {outcome.error}".rstrip())
@@ -120,20 +121,43 @@ def run(
     return Run(folder, done, tuple(skipped))
 
 
-def _settings(files: list[Path], wanted: dict) -> dict[Path, dict]:
-    """Every notebook's parameters in full."""
-    settings, everything = {}, {}
+def surroundings() -> dict:
+    """All that results depend on besides a notebook and its parameters: package, versions, device."""
+    return {"package": package_digest(PACKAGE), "versions": runs.versions(), "device": _device()}
+
+
+def current(file: Path, folder: Path, parameters: dict, about: dict) -> runs.Outcome | None:
+    """The outcome in a run's folder, if the notebook succeeded there and nothing that it depends on has changed.
+
+    parameters: in full (see `settings`). about: `surroundings()`.
+    """
+    last = runs.outcomes(folder, file.stem).get(file.stem)
+    kept = (folder / f"{file.stem}.ipynb").is_file()
+    return last if last and kept and (last.digest, last.status) == (_key(file, parameters, about), "ok") else None
+
+
+def _key(file: Path, parameters: dict, about: dict) -> str:
+    return cache.digest({**about, "source": _source(file), "parameters": parameters})
+
+
+def settings(files: list[Path], wanted: dict) -> dict[Path, dict]:
+    """Every notebook's parameters in full: `wanted` in place of the defaults of those that declare them.
+
+    Values, or texts as from a command line where the parameter is not a text. ValueError for a malformed parameters
+    cell and a parameter that no notebook declares, TypeError for a value of the wrong kind.
+    """
+    found, everything = {}, {}
     for file in files:
         declared = declared_parameters.read(nbformat.read(file, as_version=4), file.name)
         if "profile" not in declared:
             raise ValueError(f'{file.name}: its parameters cell lacks `profile: str = "quick"`')
         everything |= declared
         own = {k: _value(declared[k], v) for k, v in wanted.items() if k in declared}
-        settings[file] = declared_parameters.check(own, declared)
+        found[file] = declared_parameters.check(own, declared)
     for name in wanted:
         if name not in everything:
             raise unknown("parameter", name, everything)
-    return settings
+    return found
 
 
 def _value(parameter: declared_parameters.Parameter, value):
@@ -161,10 +185,6 @@ def _device() -> str:
     from facelab import devices  # here, not above: torch takes seconds and `find` does not need it
 
     return str(devices.device("auto"))
-
-
-def _kept(folder: Path, stem: str) -> bool:
-    return (folder / f"{stem}.ipynb").is_file()
 
 
 def _execute(file: Path, folder: Path, parameters: dict, key: str, about: dict) -> runs.Outcome:

@@ -1,9 +1,11 @@
 """What a run's folder holds: for every notebook NN_name its executed `.ipynb`, its page `.html` and its
-outcome `.json`; `results.json` merged from the outcomes; `figures/NN-k.png`; `index.html`.
+outcome `.json` (the one before in `previous/`), its numbers in `tables/`; `results.json` merged from the outcomes;
+`figures/NN-k.png`; `index.html`.
 """
 
 import json
 import logging
+import os
 import platform
 import re
 import subprocess
@@ -50,7 +52,11 @@ class Outcome:
         return self.parameters["profile"]
 
     def save(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        """Write it into a run's folder; what succeeded there before is kept as `previous/NN_name.json`."""
+        text, before = json.dumps(asdict(self), indent=1, ensure_ascii=False), outcomes(folder, self.notebook)
+        if before and before[self.notebook].status == "ok":
+            (folder / "previous").mkdir(exist_ok=True)
+            os.replace(folder / f"{self.notebook}.json", folder / "previous" / f"{self.notebook}.json")
         cache.write_text(folder / f"{self.notebook}.json", text)
 
 
@@ -69,10 +75,11 @@ def folder(name: str, out: Path | None = None) -> Path:
     return (Path(out) if out is not None else root() / "reports" / "runs").resolve() / name
 
 
-def outcomes(folder: Path) -> dict[str, Outcome]:
-    """The outcomes kept in a run's folder, by notebook. One that cannot be read counts as never run."""
+def outcomes(folder: Path, stem: str = "[0-9][0-9]_*") -> dict[str, Outcome]:
+    """The outcomes kept in a run's folder, by notebook; stem: of that one only. One that cannot be read counts as never
+    run."""
     found = {}
-    for file in sorted(folder.glob("[0-9][0-9]_*.json")):
+    for file in sorted(folder.glob(f"{stem}.json")):
         try:
             found[file.stem] = Outcome(**json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:

@@ -3,9 +3,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import nbformat
+import pandas as pd
 import pytest
 
-from facelab.workbench import report
+from facelab.workbench import report, runs
 
 NAMES = ("index", "01_good", "02_raises", "03_silent", "04_dies")
 LOADING = {"src", "srcset", "data", "poster", "action", "background"}
@@ -85,9 +86,31 @@ def test_the_index_has_a_card_per_notebook(mixed):
     page = mixed.page("index.html")
     assert page.count('<article class="card">') == 5
     assert page.count("status failed") == 4
-    row = re.search(r'<th scope="row">01\.score</th>(.*?)</tr>', page, re.DOTALL)[1]
-    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0.5", "0.4 … 0.6", "R²", "0.7", "smoke 0.5"]
+    shown, all_of_them = re.findall(r'<th scope="row">01\.score</th>(.*?)</tr>', page, re.DOTALL)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", shown) == ["0.5", "0.4 … 0.6", "R²", "0.7"]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", all_of_them) == ["0.5", "0.4 … 0.6", "R²", "0.7", "smoke 0.5"]
     assert 'src="figures/01-1.png"' in page
+    assert pd.read_csv(mixed.folder / "tables" / "01_good.csv").loc[0, "note"] == "smoke 0.5"
+    assert "01.score & 0.5 & 0.4 & 0.6" in mixed.page("tables/01_good.tex")
+
+
+def test_a_card_says_what_changed(mixed):
+    good = mixed.run.outcomes["01_good"]
+    earlier = replace(good, results={"01.score": {**good.results["01.score"], "value": 0.25}})
+    published = {"run": {"notebooks": {"01_good": {"parameters": {"profile": "full"}}}}, "01.score": {"value": 0.75}}
+    changes = report.compare([good], {"01_good": earlier}, published)
+    page = report.index([good], {}, "x", changes)
+    assert ">+0.25<" in page and ">−0.25<" in page and "to the reference, full" in page
+    other = replace(earlier, parameters={**earlier.parameters, "profile": "full"})
+    assert not report.compare([good], {"01_good": other}, {})["01_good"]["since"]  # of another profile: not comparable
+
+
+def test_the_run_before_is_kept(mixed, tmp_path):
+    first = mixed.run.outcomes["01_good"]
+    for outcome in (first, replace(first, minutes=2.0), replace(first, status="failed"), replace(first, minutes=3.0)):
+        outcome.save(tmp_path)
+    assert runs.outcomes(tmp_path)["01_good"].minutes == 3.0
+    assert runs.outcomes(tmp_path / "previous")["01_good"].minutes == 2.0  # the last that succeeded
 
 
 def test_an_index_of_nothing_says_so():

@@ -141,7 +141,7 @@ def test_derived_parameters_and_missing_profile(notebook):
 
 def test_a_parameter_goes_to_the_notebooks_that_declare_it(notebook):
     files = [notebook("01_a", RECORD), notebook("02_b", RECORD, parameters='profile: str = "quick"')]
-    settings = runner._settings(files, {"profile": "full", "gamma": "0.3"})
+    settings = runner.settings(files, {"profile": "full", "gamma": "0.3"})
     assert [s.get("gamma") for s in settings.values()] == [0.3, None]
     assert {s["profile"] for s in settings.values()} == {"full"}
 
