@@ -40,7 +40,8 @@ class FilterExplorer(Explorer):
             "filter": count("filter", 0, max(x.shape[1] for x in responses.layers.values()) - 1, 0),
         }
         controls["filter"].disabled = True
-        self.row = None
+        self.row, self.controls = None, controls
+        self.adapt("rank")
         super().__init__(controls, (9.2, 3.5))
 
     def _kinds(self, task):
@@ -56,14 +57,23 @@ class FilterExplorer(Explorer):
             layer.value, number.value = self.row["layer"], int(self.row["filter"])
         if by_number:
             number.max = self.responses[layer.value].shape[1] - 1
+        else:  # no further than there are filters
+            rank.max = max(1, min(self.RANKS, len(self._of(**self.settings))))
         number.disabled, rank.disabled = not by_number, by_number
 
-    def chosen(self, task, show, rank, layer, filter) -> pd.Series:
-        """The row of the crafts' table that these settings stand for."""
+    def _of(self, task, show, layer, **_settings) -> pd.DataFrame:
+        """The tests of this layer, or of all, and of this kind, or of any."""
         table = self._tables[task]
         if layer != ALL:
             table = table[table["layer"] == layer]
+        return table if show == NUMBER else table[table["kind"] == show.removeprefix("best ")]
+
+    def chosen(self, task, show, rank, layer, filter) -> pd.Series:
+        """The row of the crafts' table that these settings stand for."""
+        table = self._of(task, show, layer)
         if show != NUMBER:
+            if table.empty:
+                raise ValueError(f"no filter of {layer} responds {style.describe(show.removeprefix('best '))}")
             return plots.best(table, show.removeprefix("best "), rank)
         table = table[table["filter"] == filter]
         if layer == ALL:

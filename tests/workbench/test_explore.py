@@ -168,6 +168,18 @@ def test_filter_explorer_finds_the_planted_filters(seen, faces, crafts):
     assert "conv2 · filter 4" in repr(explorer) and explorer.settings["show"] == "best male"
 
 
+def test_filter_explorer_ranks_no_further_than_there_are_filters(seen, crafts):
+    explorer = explore.FilterExplorer(seen, crafts["yaw"])
+    explorer.set(show="best left", layer="conv1")
+    table = crafts["yaw"].table()
+    there = ((table["layer"] == "conv1") & (table["kind"] == "left")).sum()
+    assert explorer.controls["rank"].max == there < explorer.RANKS
+    explorer.set(rank=int(there))
+    assert "conv1" in repr(explorer)
+    explorer.set(layer="all layers", show="best right")
+    assert explorer.controls["rank"].max == min(explorer.RANKS, (table["kind"] == "right").sum())
+
+
 def test_filter_explorer_by_number_goes_on_from_what_is_shown(seen, crafts):
     explorer = explore.FilterExplorer(seen, crafts["yaw"])
     explorer.set(show="best frontal")
