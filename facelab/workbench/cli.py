@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ def _plainly():
         yield
     except click.Abort:  # Ctrl-C at a question: a RuntimeError, but no mistake
         raise
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         log.info("it arose here", exc_info=True)
         plain = click.ClickException(str(error))
         plain.exit_code = 2 if isinstance(error, (ValueError, TypeError)) else 1
@@ -36,6 +37,21 @@ def _plainly():
 def main(verbose: bool) -> None:
     """What do the filters of a pretrained face network know about tasks it was never trained for?"""
     logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING)
+
+
+_dask = click.option("--dask", metavar="ADDRESS", help="Work on the Dask cluster of this scheduler, tcp://host:8786.")
+
+
+@contextmanager
+def _elsewhere(address: str | None):
+    """Work on that cluster, or here."""
+    if address is None:
+        yield
+        return
+    from facelab import workers
+
+    with workers.cluster(address):
+        yield
 
 
 @main.command()
@@ -108,7 +124,16 @@ def fetch_faces(name: str, root: Path | None, yes: bool) -> None:
 @click.option("--people", type=int, help="How many people. [default: the preset's own]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another option of the preset.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write PNG images and labels.csv here too.")
-def render(preset: str, size: int, seed: int, people: int | None, settings: tuple[str, ...], out: Path | None) -> None:
+@_dask
+def render(
+    preset: str,
+    size: int,
+    seed: int,
+    people: int | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    dask: str | None,
+) -> None:
     """Render PRESET into the cache, or find it there (`facelab faces list` names presets and options)."""
     with _plainly():
         from facelab.faces import load
@@ -119,7 +144,8 @@ def render(preset: str, size: int, seed: int, people: int | None, settings: tupl
             raise ValueError(f"--people {people} and --set people={options['people']}: expected one of them")
         if out:
             export.check(out)
-        rendered = load(preset, size=size, seed=seed, progress=sys.stderr.isatty(), **options)
+        with _elsewhere(dask):
+            rendered = load(preset, size=size, seed=seed, progress=sys.stderr.isatty(), **options)
         click.echo(repr(rendered))
         if out:
             written = export.write(rendered, out)
@@ -262,6 +288,61 @@ def report(
     if not done.ok:
         failed = [o.notebook for o in done.outcomes.values() if o.status != "ok"]
         raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+@main.command()
+@click.argument("grid", type=click.Path(path_type=Path))
+@click.option("--jobs", type=int, help="Cells side by side, one process each. [default: 1; with --dask all workers]")
+@click.option("--name", help="Name of the batch. [default: that of the file]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of runs. [default: reports/runs]")
+@click.option("--again", is_flag=True, help="Run also what is up to date.")
+@click.option("--dry-run", is_flag=True, help="Only list the cells and the minutes they will take.")
+@_dask
+def batch(
+    grid: Path, jobs: int | None, name: str | None, out: Path | None, again: bool, dry_run: bool, dask: str | None
+) -> None:
+    """Run every cell of GRID, a YAML file of notebooks × parameters, and compare the cells on one page.
+
+    Finished cells are kept and not run again. Exit code 1 if a cell failed; its page shows where.
+    """
+    with _plainly():
+        from facelab.workbench import batch, runs
+
+        cells, name = batch.read(grid), name or grid.stem
+        if dry_run:
+            _plan(cells, runs.folder(name, out), jobs or 1, again)
+            return
+        with _terminated_as_interrupted(), _elsewhere(dask):
+            done = batch.run(cells, name, out, jobs=jobs, again=again, tell=click.echo)
+        click.echo(done.index)
+    if not done.ok:
+        failed = [str(cell) for cell in done.cells if done.states[cell.name] != "ok"]
+        raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+@contextmanager
+def _terminated_as_interrupted():
+    """SIGTERM stops as Ctrl-C does: what runs is stopped, what finished is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _plan(cells: tuple, folder: Path, jobs: int, again: bool) -> None:
+    """Say what a batch would do."""
+    from facelab.workbench import batch, runner
+
+    kept = {} if again else batch.current(cells, folder, runner.surroundings())
+    minutes, unknown = 0.0, 0
+    for cell in cells:
+        known = None if cell.name in kept else batch.expected(cell, folder)
+        minutes, unknown = minutes + (known[0] if known else 0), unknown + (cell.name not in kept and not known)
+        about = f"{known[0]:.1f} min, as in {known[1]}" if known else "minutes not known"
+        click.echo(f"{cell}: {'up to date' if cell.name in kept else about}")
+    more = f", and {unknown} whose minutes are not known" if unknown else ""
+    click.echo(f"{len(cells)} cells, {len(cells) - len(kept)} to run: about {minutes / jobs:.1f} minutes{more}")
 
 
 def _publish(name: str, out: Path | None, reference: str) -> None:
