@@ -113,14 +113,16 @@ def trained(start: Net, parts: Sequence[Part], *, device="auto", progress: bool 
     return Trained(net.eval(), objectives, pd.read_csv(entry / "history.csv"))
 
 
-def over_seeds(values) -> dict[str, float]:
-    """Mean of one number per seed, and its 95 % interval by Student's t; no interval (NaN) of a single seed.
+def over_seeds(table: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
+    """Mean of a column in every group, and its 95 % interval by Student's t: `by`, mean, low, high, seeds.
 
-    >>> {name: round(value, 2) for name, value in over_seeds([0.5, 0.6, 0.7]).items()}
-    {'mean': 0.6, 'low': 0.35, 'high': 0.85}
+    A single seed has no interval: low and high are NaN.
+
+    >>> table = pd.DataFrame({"row": ["mtl"] * 3, "seed": [0, 1, 2], "accuracy": [0.5, 0.6, 0.7]})
+    >>> over_seeds(table, "accuracy", ["row"]).round(2).to_dict("records")
+    [{'row': 'mtl', 'mean': 0.6, 'low': 0.35, 'high': 0.85, 'seeds': 3}]
     """
-    values = np.asarray(values, float)
-    mean, half = values.mean(), np.nan
-    if len(values) > 1:
-        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return {"mean": float(mean), "low": float(mean - half), "high": float(mean + half)}
+    found = table.groupby(list(by), sort=False)[value].agg(["mean", "sem", "count"]).reset_index()
+    half = found["sem"] * stats.t.ppf(0.975, np.maximum(found["count"] - 1, 1))
+    found["low"], found["high"] = found["mean"] - half, found["mean"] + half
+    return found[[*by, "mean", "low", "high", "count"]].rename(columns={"count": "seeds"})
