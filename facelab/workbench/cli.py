@@ -255,6 +255,35 @@ def train(
         click.echo(write(net, about, out or Path(f"{network}.safetensors")))
 
 
+@main.command("train-pose")
+@click.option("--mtfl", type=click.Path(path_type=Path), help="MTFL's folder, to measure on photos; not trained on.")
+@click.option("--seed", default=0, show_default=True, help="Which people it is measured on.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: pose.safetensors]")
+def train_pose(mtfl: Path | None, seed: int, out: Path | None) -> None:
+    """Fit the layer that reads yaw and pitch from five landmarks, on rendered heads."""
+    with _plainly():
+        from facelab import cache
+        from facelab.faces import load
+        from facelab.nets import pose
+
+        heads = load("rendered/wild")[::2]
+        layer, row = pose.learn(heads, seed=seed)
+        measured = {"rendered/wild, other people": row}
+        if mtfl is not None:
+            measured["mtfl, by class of yaw"] = pose.classes(load("mtfl", root=mtfl, rows=400), layer)
+        about = {
+            "command": f"facelab train-pose --seed {seed}" + (" --mtfl MTFL" if mtfl else ""),
+            "data": {heads.name: len(heads)},
+            "seed": seed,
+            "learned": "yaw and pitch in degrees, from five landmarks",
+            "measured": measured,
+        }
+        out = out or Path("pose.safetensors")
+        cache.write_tensors(out, layer, about)
+        click.echo(json.dumps(about, indent=1))
+        click.echo(out)
+
+
 @main.command()
 @click.argument("notebooks", nargs=-1)
 @click.option("--profile", default="quick", show_default=True, help="smoke, quick, full or paper.")

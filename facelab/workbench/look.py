@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from facelab import cache, nets
 from facelab.faces.faceset import FaceSet
 from facelab.faces.picture import upright
+from facelab.nets import pose
 from facelab.nets.detect import SMALLEST
 from facelab.nets.photos import EDGES, Found
 from facelab.tasks import EXPRESSIONS
@@ -22,7 +23,7 @@ from facelab.workbench import runs, style
 MARGIN = 0.2  # of a box, on every side of the square that is cut out
 PHOTOS_A_SHEET, SHEETS = 8, 25  # more photos are in the table alone
 _PAGE, _PHOTO, _TILE, _LINE, _GAP = 1268, (380, 280), 132, 17, 12  # px
-_TEXT = ("score", "age", "gender", "expression", "roll")  # lines under a face
+_TEXT = ("score", "age", "gender", "expression", "pose")  # lines under a face
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,8 @@ class Look:
 
     photos: what was looked at, a file or a folder. found: the faces. readings: a row per face: file, face, score, left,
     top, right, bottom, landmark_k_x and landmark_k_y in pixels of the upright photo; age (years), male (probability),
-    gender (the likelier), expression (the likeliest) and expression:… (7 probabilities), roll (degrees, of the line
-    through the eyes).
+    gender (the likelier), expression (the likeliest) and expression:… (7 probabilities); yaw, pitch and roll
+    (degrees).
     """
 
     photos: Path
@@ -50,10 +51,10 @@ class Look:
 
 def look(photos: str | Path, *, smallest: float = SMALLEST, most: int | None = None, cached: bool = True,
          device="auto", progress: bool = True) -> Look:  # fmt: skip
-    """Find the faces of a photo or a folder of photos and read age, gender, expression and roll in each.
+    """Find the faces of a photo or a folder of photos and read age, gender, expression and pose in each.
 
-    The sources `age`, `gender` and `expression` read; identity is not asked. For the arguments and errors see
-    `fl.nets.faces_in`.
+    The sources `age`, `gender` and `expression` read; the pose is that of the landmarks (`nets.pose`). Identity is not
+    asked. For the arguments and errors see `fl.nets.faces_in`.
     """
     where = Path(photos).expanduser()
     how = {"margin": MARGIN, "smallest": smallest, "most": most, "cached": cached, "progress": progress}
@@ -68,18 +69,8 @@ def look(photos: str | Path, *, smallest: float = SMALLEST, most: int | None = N
     table["expression"] = np.array(EXPRESSIONS)[says["expression"].argmax(1)]
     for name, column in zip(EXPRESSIONS, says["expression"].T, strict=True):
         table[f"expression:{name}"] = column.astype(float)
-    table["roll"] = roll(faces.landmarks)
+    table["yaw"], table["pitch"], table["roll"] = pose.angles(faces.landmarks).T
     return Look(where, found, table)
-
-
-def roll(landmarks: np.ndarray) -> np.ndarray:
-    """(n,) degrees by which the line through the eyes is turned, + clockwise in the image.
-
-    >>> roll(np.array([[[0.0, 0.0], [1.0, 1.0], [0, 0], [0, 0], [0, 0]]])).tolist()
-    [45.0]
-    """
-    x, y = (landmarks[:, 1] - landmarks[:, 0]).T
-    return np.degrees(np.arctan2(y, x)).astype(float)
 
 
 def _points(faces: FaceSet) -> pd.DataFrame:
@@ -130,9 +121,12 @@ def summary(seen: Look) -> str:
     if (photos["faces"] > 0).sum() > drawn:
         lines.append(f"The sheets show the first {drawn} photos with faces; all faces are in faces.csv.")
     if n:
-        lines += ["", "The networks say:"]
+        lines += [
+            "",
+            "The networks say (turned: yaw, + to their own left; pitch, + up; roll, + clockwise):",
+        ]
         for row in faces.to_dict("records"):
-            said = ", ".join(says(row)[k] for k in ("age", "gender", "expression", "roll"))
+            said = ", ".join(says(row)[k] for k in ("age", "gender", "expression", "pose"))
             lines.append(f"  {row['file']}, face {row['face']}: {said}")
     return "\n".join([*lines, "", *limits(), ""])
 
@@ -141,16 +135,16 @@ def says(row: dict) -> dict[str, str]:
     """What is read in a face, in words.
 
     >>> row = {"face": 0, "score": 0.99, "age": 33.4, "male": 0.1, "gender": "female", "expression": "happy",
-    ...        "expression:happy": 0.8, "roll": -3.2}
+    ...        "expression:happy": 0.8, "yaw": 12.3, "pitch": 0.4, "roll": -3.2}
     >>> list(says(row).values())
-    ['0: face 0.99', '33 years', 'female 0.90', 'happy 0.80', 'roll −3°']
+    ['0: face 0.99', '33 years', 'female 0.90', 'happy 0.80', 'turned 12°, 0°, −3°']
     """
     return {
         "score": f"{row['face']}: face {row['score']:.2f}",
         "age": f"{row['age']:.0f} years",
         "gender": f"{row['gender']} {max(row['male'], 1 - row['male']):.2f}",
         "expression": f"{row['expression']} {row['expression:' + row['expression']]:.2f}",
-        "roll": f"roll {style.number(row['roll'], 0)}°",
+        "pose": "turned " + ", ".join(f"{style.number(row[angle], 0)}°" for angle in ("yaw", "pitch", "roll")),
     }
 
 
@@ -167,8 +161,16 @@ def limits() -> list[str]:
         measured = [*_rendered(reference), *_photos(reference)]
     except ValueError:  # installed without a clone
         measured = ["how much, is in reports/reference of facelab's repository"]
-    lines += [f"  · {line}" for line in measured]
+    lines += [f"  · {line}" for line in [*measured, _turned()]]
     return [*lines, "  Everything ran on this machine; nothing was sent anywhere."]
+
+
+def _turned() -> str:
+    """From the header of the layer that reads the pose."""
+    row = pose.read()[1]["measured"]["rendered/wild, other people"]
+    off = (f"{angle} off by {row[angle]:.0f}° (always the median: {row[angle + ', always the median']:.0f}°)"
+           for angle in pose.ANGLES)  # fmt: skip
+    return f"pose, rendered heads: {', '.join(off)}"
 
 
 def _rendered(reference: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import facelab as fl
+from facelab.nets import pose
 from facelab.tasks import EXPRESSIONS
 from facelab.workbench import look as looking
 from facelab.workbench import runs
@@ -46,6 +47,7 @@ def test_readings_are_what_the_sources_say(seen):
     assert table["gender"].tolist() == ["male" if p > 0.5 else "female" for p in says["gender"]]
     shares = table[[f"expression:{name}" for name in EXPRESSIONS]].to_numpy()
     np.testing.assert_allclose(shares, says["expression"], atol=1e-4)
+    np.testing.assert_array_equal(table[["yaw", "pitch", "roll"]], pose.angles(faces.landmarks))
     assert table["expression"].tolist() == [EXPRESSIONS[i] for i in shares.argmax(1)]
 
 
@@ -54,14 +56,6 @@ def test_landmarks_are_those_of_the_photo(seen, folder):
     rows = seen.table().query("file == 'three.png'")
     for k in range(5):
         np.testing.assert_allclose(rows[[f"landmark_{k}_x", f"landmark_{k}_y"]], here[:, k], atol=1e-2)
-
-
-def test_roll_is_the_turn_of_the_eyes_and_changes_sign_in_a_mirror(seen):
-    points = seen.found.faces.landmarks
-    np.testing.assert_allclose(looking.roll(points), -looking.roll(seen.found.faces.flip().landmarks), atol=1e-3)
-    turn = np.radians(20)
-    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])  # of rows (x, y), clockwise
-    np.testing.assert_allclose(looking.roll(points @ matrix), looking.roll(points) + 20, atol=1e-3)
 
 
 def test_everything_is_written_and_says_the_same(seen, tmp_path):
@@ -136,6 +130,8 @@ def test_limits_without_a_clone_say_where_they_are(monkeypatch):
     monkeypatch.setattr(runs, "root", none)
     text = "\n".join(looking.limits())
     assert "no basis for a decision about anybody" in text and "reports/reference of facelab's repository" in text
+    row = pose.read()[1]["measured"]["rendered/wild, other people"]
+    assert f"yaw off by {row['yaw']:.0f}°" in text
 
 
 def test_results_do_not_go_where_the_photos_are(folder, tmp_path):
