@@ -26,6 +26,7 @@ from facelab.workbench import style
 from facelab.workbench.live import WIDTH, Explorer, choice, slider
 from facelab.workbench.observers import READINGS, Observers, Seen, worded
 
+FRONTAL = {"yaw": 0, "pitch": 0, "roll": 0, "expression": "neutral", "intensity": 1.0, "light": 25, "brightness": 1.0}
 TURN = range(-90, 91, 15)  # degrees of yaw: the turn of the head against which a filter's bar is scaled
 SWEPT = ("yaw", "pitch", "roll", "age", "gender", "intensity", "light", "brightness")
 STEPS = 13  # pictures of a sweep
@@ -63,34 +64,34 @@ class FaceStudio(Explorer):
         if not 0 <= seed < self.PEOPLE:
             raise ValueError(f"seed {seed!r} is out of range: expected 0 to {self.PEOPLE - 1}")
         self.observers, self.size, self.device = Observers(nets, net, probes, student, device), size, device
-        who = person(seed)
+        at = FRONTAL | _own(seed)
         controls = {
             "person": slider("person", 0, self.PEOPLE - 1, seed, unit="seed"),
-            "yaw": slider("yaw", -90, 90, 0, step=5, unit="degrees"),
-            "pitch": slider("pitch", -60, 60, 0, step=5, unit="degrees"),
-            "roll": slider("roll", -45, 45, 0, step=5, unit="degrees"),
-            "age": slider("age", 5, 85, round(who.age), unit="years"),
-            "gender": slider("gender", 0.0, 1.0, _twentieths(who.masculinity), step=0.05, unit="1 = male"),
-            "expression": choice("expression", tasks.EXPRESSIONS),
-            "intensity": slider("intensity", 0.0, 1.0, 1.0, step=0.05, unit="0 to 1"),
-            "light": slider("light from", -90, 90, 25, step=5, unit="degrees"),
-            "brightness": slider("brightness", 0.4, 1.6, 1.0, step=0.05, unit="1 = normal"),
+            "yaw": slider("yaw", -90, 90, at["yaw"], step=5, unit="degrees"),
+            "pitch": slider("pitch", -60, 60, at["pitch"], step=5, unit="degrees"),
+            "roll": slider("roll", -45, 45, at["roll"], step=5, unit="degrees"),
+            "age": slider("age", 5, 85, at["age"], unit="years"),
+            "gender": slider("gender", 0.0, 1.0, at["gender"], step=0.05, unit="1 = male"),
+            "expression": choice("expression", tasks.EXPRESSIONS, at["expression"]),
+            "intensity": slider("intensity", 0.0, 1.0, at["intensity"], step=0.05, unit="0 to 1"),
+            "light": slider("light from", -90, 90, at["light"], step=5, unit="degrees"),
+            "brightness": slider("brightness", 0.4, 1.6, at["brightness"], step=0.05, unit="1 = normal"),
             "over": choice("sweep over", SWEPT),
         }
         controls["intensity"].disabled = True  # a neutral face has nothing to show
         self.curves, self._swept, self._player, self._stepping, self._home = None, None, None, False, None
         self._last, self._front, self._pixels = (None, None, None), (None, None), None
-        turn = tuple(Shot(yaw=float(yaw)) for yaw in TURN)
-        self.largest = self.observers.choose(filters, self._photographed(Sitting(who, "neutral", 0.0, turn), size))
+        turn = tuple(shot for yaw in TURN for shot in _sitting(at | {"yaw": yaw}).shots)
+        self.largest = self.observers.choose(filters, self._photographed(replace(_sitting(at), shots=turn), size))
         said = "Play the slider chosen above over its range, and draw the responses of the filters against it"
         self.button = widgets.Button(description="Sweep", tooltip=said, layout={"width": WIDTH})
         self.button.on_click(lambda _button: self._clicked())
         super().__init__(controls, (7.6, 5.55 + 0.26 * max(0, len(self._rows()) - 5)), [self.button])
 
     def adapt(self, name):
-        if name == "person":  # everyone comes with an age and a face of their own
-            who = person(self.controls["person"].value)
-            self.controls["age"].value, self.controls["gender"].value = round(who.age), _twentieths(who.masculinity)
+        if name == "person":  # everyone comes with an age and a gender of their own
+            for own, value in _own(self.controls["person"].value).items():
+                self.controls[own].value = value
         self.controls["intensity"].disabled = self.controls["expression"].value == "neutral"
         if self._player is not None and not self._stepping:  # a hand on a slider ends the play
             self._home = self._home if name != self.controls["over"].value else None
@@ -98,17 +99,9 @@ class FaceStudio(Explorer):
 
     # ---- the face, and what is made of it
 
-    def sitting(self, **settings) -> Sitting:
-        """What is photographed at these settings. The light comes so many degrees from the image's right."""
-        s = self.settings | settings
-        x, y, z = Shot().light
-        around, far = np.deg2rad(s["light"]), np.hypot(x, z)
-        light = (float(far * np.sin(around)), y, float(far * np.cos(around)))
-        pose = {name: float(s[name]) for name in ("yaw", "pitch", "roll")}
-        gender = GENDERS[int(s["gender"] > 0.5)]
-        who = replace(person(s["person"]), age=float(s["age"]), masculinity=float(s["gender"]), gender=gender)
-        shot = Shot(**pose, light=light, exposure=float(s["brightness"]))
-        return Sitting(who, s["expression"], float(s["intensity"]), (shot,))
+    def sitting(self) -> Sitting:
+        """What is photographed now."""
+        return _sitting(self.settings)
 
     def _photographed(self, sitting: Sitting, size: int) -> FaceSet:
         return rendered.draw([sitting], size=size, device=self.device, name="studio")
@@ -122,11 +115,11 @@ class FaceStudio(Explorer):
         return self._last[1:]
 
     def _frontal(self) -> Seen:
-        """What is made of the person of now as the seed gives them, frontal and neutral."""
+        """What is made of the person of now, frontal and neutral, with the age and gender the seed gives them."""
         seed = self.controls["person"].value
         if self._front[0] != seed:
-            sitting = Sitting(person(seed), "neutral", 0.0, (Shot(),))
-            self._front = seed, self.observers.see(self._photographed(sitting, self.size))
+            face = self._photographed(_sitting(FRONTAL | _own(seed)), self.size)
+            self._front = seed, self.observers.see(face)
         return self._front[1]
 
     def _picture(self, face: FaceSet) -> np.ndarray:
@@ -323,5 +316,19 @@ def _drawn(ax, x, y, **look) -> Line2D:
     return ax.add_artist(Line2D(x, y, **look))
 
 
-def _twentieths(value: float) -> float:
-    return round(20 * value) / 20
+def _own(seed: int) -> dict:
+    """What comes with a person, to the steps of the sliders."""
+    who = person(seed)
+    return {"person": seed, "age": round(who.age), "gender": round(20 * who.masculinity) / 20}
+
+
+def _sitting(s: Mapping) -> Sitting:
+    """What is photographed at these settings. The light comes so many degrees from the image's right."""
+    x, y, z = Shot().light
+    around, far = np.deg2rad(s["light"]), np.hypot(x, z)
+    light = (float(far * np.sin(around)), y, float(far * np.cos(around)))
+    pose = {name: float(s[name]) for name in ("yaw", "pitch", "roll")}
+    gender = GENDERS[int(s["gender"] > 0.5)]
+    who = replace(person(s["person"]), age=float(s["age"]), masculinity=float(s["gender"]), gender=gender)
+    shot = Shot(**pose, light=light, exposure=float(s["brightness"]))
+    return Sitting(who, s["expression"], float(s["intensity"]), (shot,))

@@ -84,7 +84,7 @@ def test_the_face_is_what_the_controls_say(make, asked):
     (shot,) = sitting.shots
     assert (shot.yaw, shot.pitch, shot.roll, shot.exposure) == (-30.0, 10.0, 5.0, 1.2)
     assert shot.light[0] == 0 and shot.light[1] == Shot().light[1]
-    (right,) = shown.sitting(light=90).shots
+    (right,) = shown.set(light=90).sitting().shots
     assert right.light[0] > 0 and abs(right.light[2]) < 1e-9
 
 
@@ -181,6 +181,7 @@ def test_a_sweep_gives_the_responses_over_the_range(make):
     curves = shown.sweep("yaw")
     assert list(curves.index) == list(range(-90, 91, 15)) and list(curves.columns) == ["red", "green"]
     assert np.allclose(curves["red"], (128 + curves.index.to_numpy()) / 255) and np.allclose(curves["green"], 100 / 255)
+    assert np.allclose(100 * curves["red"].max() / shown.largest[0], 100)  # the person of the scale
     assert shown.settings["yaw"] == 20 and shown.picture() != before
     bright = shown.sweep("brightness")
     assert bright.index[0] == 0.4 and bright.index[-1] == 1.6 and bright["green"].is_monotonic_increasing
