@@ -167,6 +167,16 @@ def _cells(block) -> list[Cell]:
         raise type(error)(f"{file.stem}: {error}") from error
 
 
+def of_run(notebooks: list[Path], profile: str, parameters: dict) -> tuple[Cell, ...]:
+    """The notebooks of one run as cells: what `runner.run` would run. Errors as there."""
+    if profile not in runner.PROFILES:
+        raise unknown("profile", profile, runner.PROFILES)
+    given = runner.settings(notebooks, {**parameters, "profile": profile})
+    return tuple(
+        Cell(file, given[file], tuple(name for name in parameters if name in given[file])) for file in notebooks
+    )
+
+
 def expected(cell: Cell, folder: Path) -> tuple[float, str] | None:
     """The minutes a cell will take, and whose they are: the median of this notebook with this profile in the same
     batch, in the other runs, or in a reference run; None where it was never run."""

@@ -124,6 +124,7 @@ def fetch_faces(name: str, root: Path | None, yes: bool) -> None:
 @click.option("--people", type=int, help="How many people. [default: the preset's own]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another option of the preset.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write PNG images and labels.csv here too.")
+@click.option("--dry-run", is_flag=True, help="Only say how many images, how many bytes and about how long.")
 @_dask
 def render(
     preset: str,
@@ -132,6 +133,7 @@ def render(
     people: int | None,
     settings: tuple[str, ...],
     out: Path | None,
+    dry_run: bool,
     dask: str | None,
 ) -> None:
     """Render PRESET into the cache, or find it there (`facelab faces list` names presets and options)."""
@@ -144,6 +146,9 @@ def render(
             raise ValueError(f"--people {people} and --set people={options['people']}: expected one of them")
         if out:
             export.check(out)
+        if dry_run:
+            click.echo(export.plan(preset, size, **options))
+            return
         with _elsewhere(dask):
             rendered = load(preset, size=size, seed=seed, progress=sys.stderr.isatty(), **options)
         click.echo(repr(rendered))
@@ -292,6 +297,7 @@ def train_pose(mtfl: Path | None, seed: int, out: Path | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of runs. [default: reports/runs]")
 @click.option("--force", is_flag=True, help="Run also what is up to date.")
 @click.option("--publish", metavar="REFERENCE", help="Only copy the run to reports/reference/…")
+@click.option("--dry-run", is_flag=True, help="Only list the notebooks and the minutes they will take.")
 def report(
     notebooks: tuple[str, ...],
     profile: str,
@@ -300,6 +306,7 @@ def report(
     out: Path | None,
     force: bool,
     publish: str | None,
+    dry_run: bool,
 ) -> None:
     """Run NOTEBOOKS (numbers, names or paths; all if none is named) and write their report.
 
@@ -312,6 +319,14 @@ def report(
         from facelab.workbench import runner
 
         parameters = _pairs(settings, "gamma=0.01")
+        if dry_run:
+            from facelab.workbench import batch, runs
+
+            folder, about = runs.folder(name, out), runner.surroundings()
+            cells = batch.of_run(runner.find(notebooks), profile, parameters)
+            kept = [c.name for c in cells if runner.current(c.notebook, folder, c.parameters, about) and not force]
+            _plan(cells, kept, folder)
+            return
         done = runner.run(notebooks, profile, name, parameters, out, force=force, tell=click.echo)
         click.echo(done.index)
     if not done.ok:
@@ -335,11 +350,13 @@ def batch(
     Finished cells are kept and not run again. Exit code 1 if a cell failed; its page shows where.
     """
     with _plainly():
-        from facelab.workbench import batch, runs
+        from facelab.workbench import batch, runner, runs
 
         cells, name = batch.read(grid), name or grid.stem
         if dry_run:
-            _plan(cells, runs.folder(name, out), jobs or 1, again)
+            folder = runs.folder(name, out)
+            kept = {} if again else batch.current(cells, folder, runner.surroundings())
+            _plan(cells, kept, folder, jobs or 1)
             return
         with _terminated_as_interrupted(), _elsewhere(dask):
             done = batch.run(cells, name, out, jobs=jobs, again=again, tell=click.echo)
@@ -359,11 +376,10 @@ def _terminated_as_interrupted():
         signal.signal(signal.SIGTERM, before)
 
 
-def _plan(cells: tuple, folder: Path, jobs: int, again: bool) -> None:
-    """Say what a batch would do."""
-    from facelab.workbench import batch, runner
+def _plan(cells, kept, folder: Path, jobs: int = 1) -> None:
+    """Say what a batch or a report would do. kept: the names of the cells that would not run."""
+    from facelab.workbench import batch
 
-    kept = {} if again else batch.current(cells, folder, runner.surroundings())
     minutes, unknown = 0.0, 0
     for cell in cells:
         known = None if cell.name in kept else batch.expected(cell, folder)
@@ -371,7 +387,7 @@ def _plan(cells: tuple, folder: Path, jobs: int, again: bool) -> None:
         about = f"{known[0]:.1f} min, as in {known[1]}" if known else "minutes not known"
         click.echo(f"{cell}: {'up to date' if cell.name in kept else about}")
     more = f", and {unknown} whose minutes are not known" if unknown else ""
-    click.echo(f"{len(cells)} cells, {len(cells) - len(kept)} to run: about {minutes / jobs:.1f} minutes{more}")
+    click.echo(f"{len(cells)} in all, {len(cells) - len(kept)} to run: about {minutes / jobs:.1f} minutes{more}")
 
 
 def _publish(name: str, out: Path | None, reference: str) -> None:

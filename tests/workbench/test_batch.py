@@ -112,7 +112,7 @@ def test_cells_run_side_by_side_and_are_compared(grid, tmp_path, monkeypatch):
 
     grown = grid("notebook: NOTEBOOK\nprofile: smoke\nparameters: {gamma: 0.25, seed: [0, 1, 2]}")
     plan = facelab(grown, "--out", tmp_path / "runs", "--dry-run").output
-    assert plan.count("up to date") == 2 and "min, as in this batch" in plan and "3 cells, 1 to run" in plan
+    assert plan.count("up to date") == 2 and "min, as in this batch" in plan and "3 in all, 1 to run" in plan
     again = facelab(grown, "--out", tmp_path / "runs")
     assert again.exit_code == 0 and "2 of 3 cells are up to date" in again.output
     assert again.output.count("ok after") == 1 and "seed=2" in again.output
@@ -142,6 +142,20 @@ def test_unknown_minutes_are_said(grid, tmp_path):
     said = facelab(grid("notebook: NOTEBOOK"), "--dry-run", "--out", tmp_path / "runs").output
     assert "minutes not known" in said and "and 1 whose minutes are not known" in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_of_other_commands_starts_nothing(notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / "cache"))
+    file = notebook("01_a", RECORD)
+    said = CliRunner().invoke(main, ["report", str(file), "--out", str(tmp_path), "--set", "seed=3", "--dry-run"])
+    assert said.output.splitlines()[0] == "01_a (seed=3, quick): minutes not known", said.output
+    wrong = CliRunner().invoke(main, ["report", str(file), "--set", "sede=3", "--dry-run"])
+    assert wrong.exit_code == 2 and "did you mean 'seed'" in wrong.output
+    faces = ["faces", "render", "rendered/wild", "--people", "400", "--size", "64", "--dry-run"]
+    said = CliRunner().invoke(main, faces).output
+    assert said.startswith("rendered/wild: 1,200 images of 64 × 64, 14,745,600 bytes; about "), said
+    assert not (tmp_path / "cache").exists()
 
 
 def test_minutes_of_the_reference_run_are_known(tmp_path):
