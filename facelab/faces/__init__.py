@@ -8,6 +8,7 @@ from facelab.faces.load import load
 from facelab.faces.people import Person, person, restyled
 from facelab.faces.presets import PRESETS, counts
 from facelab.faces.rendered import sweep
+from facelab.faces.translate import translate
 from facelab.faces.turn import turn, turn_sign
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "person",
     "restyled",
     "sweep",
+    "translate",
     "turn",
     "turn_sign",
 ]
