@@ -22,7 +22,7 @@ from facelab.workbench import runs, style
 
 MARGIN = 0.2  # of a box, on every side of the square that is cut out
 PHOTOS_A_SHEET, SHEETS = 8, 25  # more photos are in the table alone
-_PAGE, _PHOTO, _TILE, _LINE, _GAP = 1268, (380, 280), 132, 17, 12  # px
+_PAGE, _PHOTO, _TILE, _LINE, _GAP = 1316, (380, 280), 140, 17, 12  # px
 _TEXT = ("score", "age", "gender", "expression", "pose")  # lines under a face
 
 
@@ -123,7 +123,7 @@ def summary(seen: Look) -> str:
     if n:
         lines += [
             "",
-            "The networks say (turned: yaw, + to their own left; pitch, + up; roll, + clockwise):",
+            "The networks say (pose: yaw, + to their own left; pitch, + up; roll, + clockwise):",
         ]
         for row in faces.to_dict("records"):
             said = ", ".join(says(row)[k] for k in ("age", "gender", "expression", "pose"))
@@ -137,14 +137,14 @@ def says(row: dict) -> dict[str, str]:
     >>> row = {"face": 0, "score": 0.99, "age": 33.4, "male": 0.1, "gender": "female", "expression": "happy",
     ...        "expression:happy": 0.8, "yaw": 12.3, "pitch": 0.4, "roll": -3.2}
     >>> list(says(row).values())
-    ['0: face 0.99', '33 years', 'female 0.90', 'happy 0.80', 'turned 12°, 0°, −3°']
+    ['0: face 0.99', '33 years', 'female 0.90', 'happy 0.80', 'pose 12° 0° −3°']
     """
     return {
         "score": f"{row['face']}: face {row['score']:.2f}",
         "age": f"{row['age']:.0f} years",
         "gender": f"{row['gender']} {max(row['male'], 1 - row['male']):.2f}",
         "expression": f"{row['expression']} {row['expression:' + row['expression']]:.2f}",
-        "pose": "turned " + ", ".join(f"{style.number(row[angle], 0)}°" for angle in ("yaw", "pitch", "roll")),
+        "pose": "pose " + " ".join(f"{style.number(row[angle], 0)}°" for angle in ("yaw", "pitch", "roll")),
     }
 
 
