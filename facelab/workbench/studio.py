@@ -52,6 +52,9 @@ class FaceStudio(Explorer):
     picture, and why below it; the rest works without it.
 
     ValueError for a name, layer, filter or seed that does not exist, more than six filters, a probe of other responses.
+
+        studio = FaceStudio(3, filters=crafts)  # on a cell's last line: live
+        studio.set(yaw=-30, expression="happy").sweep("age")  # from Python: a table, a row per age
     """
 
     PEOPLE = 200
