@@ -1,0 +1,140 @@
+"""Linear read-outs across sets: learned on one, tested on another, and each within its own.
+
+A read-out is ridge regression on one layer's responses (`probes`). Layer and α are chosen by cross-validation inside
+the training part of the set it is learned on; the test parts, which share nobody with it, are looked at once. Where a
+score is lost on the way, it may be that other filters carry the task there, or only that all responses are shifted. The
+second can be undone without a label, by standardising every set's responses by that set's own mean and spread: the
+diagonal of CORAL (B. Sun, J. Feng, K. Saenko, "Return of frustratingly easy domain adaptation", AAAI 2016).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from facelab import tasks
+from facelab.errors import unknown
+from facelab.filters import probes
+from facelab.filters.clustered import draws, standardise
+from facelab.filters.responses import Responses
+
+
+@dataclass(frozen=True, eq=False)
+class Across:
+    """Every read-out tested on every set.
+
+    scores: a row per train, test: layer, faces (tested), score (balanced accuracy for classes, R² for a number), low
+    and high (95 %, people drawn again), constant (the same for the best answer that looks at no face: 1 / classes, or
+    the training mean), and for a number mae and constant_mae (of the training median) in its unit. said: (train, test)
+    → (n, T) predicted targets, NaN where the face has no label.
+    """
+
+    task: str
+    scores: pd.DataFrame
+    said: dict[tuple[str, str], np.ndarray] = field(repr=False)
+
+    def table(self) -> pd.DataFrame:
+        """One row per training and test set."""
+        return self.scores
+
+
+def across(
+    train: Mapping[str, Responses],
+    test: Mapping[str, Responses],
+    task: str,
+    *,
+    layers: Sequence[str] | None = None,
+    align: bool = False,
+    folds: int = 5,
+    bootstraps: int = 1000,
+    seed: int = 0,
+) -> Across:
+    """Learn `task` on each set of `train`, test it on each set of `test` of the same names.
+
+    layers: among which to choose, default all. align: standardise every filter by its mean and spread over the training
+    part of the set its responses come from. Of several classes only those count that all training parts have.
+    ValueError: unknown task or layer, other names, fewer than two classes in common; what `probes.fit` raises.
+
+    >>> rng = np.random.default_rng(0)
+    >>> def faces(n, shift):
+    ...     yaw = rng.uniform(-60, 60, n)
+    ...     x = np.stack([yaw + 9 * rng.normal(size=n) + shift, rng.normal(size=n)], 1)
+    ...     return Responses("some", {"conv": x}, pd.DataFrame({"yaw": yaw}), np.arange(n))
+    >>> parts = [{"one": faces(200, 0), "other": faces(200, 50)} for _ in range(2)]
+    >>> plain, aligned = (across(*parts, "yaw", align=align).scores["score"] > 0.9 for align in (False, True))
+    >>> plain.tolist(), aligned.tolist()
+    ([True, False, False, True], [True, True, True, True])
+    """
+    about = tasks.get(task)
+    if list(train) != list(test):
+        raise ValueError(f"training sets {', '.join(train)}, test sets {', '.join(test)}: expected the same names")
+    names = list(layers or next(iter(train.values())).layers)
+    for one in (*train.values(), *test.values()):
+        for layer in names:
+            if layer not in one.layers:
+                raise unknown("layer", layer, one.layers)
+    if about.kind == "classes":
+        train, test = _common(train, task), test
+        shared = set(next(iter(train.values())).labels[task].dropna())
+        test = {name: _only(one, task, shared) for name, one in test.items()}
+    rows, said = [], {}
+    place = {name: _placed(one, names) if align else None for name, one in train.items()}
+    for learned, own in train.items():
+        read = [probes.fit(_moved(own, names, place[learned]), layer, task, folds=folds, seed=seed) for layer in names]
+        best = max(read, key=lambda probe: probe.score)
+        y = own.targets(task)
+        y = y[~np.isnan(y).any(1)]
+        for tested, other in test.items():
+            predicted = best.predict(np.asarray(_moved(other, [best.layer], place[tested]).layers[best.layer], float))
+            row = _scored(task, other, predicted, best.model.cut, y, bootstraps, seed)
+            rows.append({"train": learned, "test": tested, "layer": best.layer, **row})
+            known = ~np.isnan(other.targets(task)).any(1)
+            said[learned, tested] = np.where(known[:, None], predicted, np.nan)
+    return Across(task, pd.DataFrame(rows), said)
+
+
+def _only(one: Responses, task: str, classes: set) -> Responses:
+    labels = one.labels[task]
+    return replace(one, labels=one.labels.assign(**{task: labels.where(labels.isin(classes), None)}))
+
+
+def _common(sets: Mapping[str, Responses], task: str) -> dict[str, Responses]:
+    """The sets with the labels that all of them have; others are taken away."""
+    for name, one in sets.items():
+        if task not in one.labels:
+            raise ValueError(f"set {name!r} has no labels of task {task!r}: it has {', '.join(one.labels)}")
+    shared = set.intersection(*(set(one.labels[task].dropna()) for one in sets.values()))
+    if len(shared) < 2:
+        raise ValueError(f"task {task!r}: the sets {', '.join(sets)} have {len(shared)} classes in common")
+    return {name: _only(one, task, shared) for name, one in sets.items()}
+
+
+def _placed(one: Responses, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Mean and spread of every filter; the spread of one that never changes counts as 1."""
+    return {k: (x.mean(0), np.where(standardise(x)[1], 1, x.std(0))) for k, x in one.layers.items() if k in names}
+
+
+def _moved(one: Responses, names: Sequence[str], place) -> Responses:
+    layers = {k: one.layers[k] if place is None else (one.layers[k] - place[k][0]) / place[k][1] for k in names}
+    return replace(one, layers=layers)
+
+
+def _scored(task, faces: Responses, predicted, cut, learned, bootstraps, seed) -> dict:
+    targets = faces.targets(task)
+    known = ~np.isnan(targets).any(1)
+    if not known.any():
+        raise ValueError(f"task {task!r}: none of the {len(known)} test faces of {faces.name!r} has this label")
+    y, guess = targets[known], predicted[known]
+    people = np.unique(faces.identities[known], return_inverse=True)[1]
+    each = probes.tally(task, y, guess, np.broadcast_to(cut, y.shape), people)
+    score = float(probes.score(task, each.sum(0, keepdims=True))[0])
+    low, high = np.nanpercentile(probes.score(task, draws(len(each), bootstraps, seed) @ each), (2.5, 97.5))
+    row = {"faces": len(y), "score": score, "low": min(low, score), "high": max(high, score)}
+    if tasks.get(task).kind == "classes":
+        classes = len(np.unique(y[:, 0])) if y.shape[1] == 1 else int(y.any(0).sum())
+        return row | {"constant": 1 / classes, "mae": np.nan, "constant_mae": np.nan}
+    mean = np.broadcast_to(learned.mean(0), y.shape)
+    constant = probes.score(task, probes.tally(task, y, mean, mean, people).sum(0, keepdims=True))[0]
+    off = {"mae": np.abs(y - guess).mean(), "constant_mae": np.abs(y - np.median(learned, 0)).mean()}
+    return row | {"constant": float(constant), **off}
