@@ -40,7 +40,8 @@ def write(faces, out: Path) -> int:
             _replace(out / file, pixels)
             written += 1
     points = {f"landmark_{k}_{axis}": faces.landmarks[:, k, j] for k in range(5) for j, axis in enumerate("xy")}
-    table = pd.concat([pd.Series(files, name="file"), faces.labels, pd.DataFrame(points)], axis=1)
+    labels = faces.labels.rename(columns={"file": "source_file"})  # of a set that was read from files
+    table = pd.concat([pd.Series(files, name="file"), labels, pd.DataFrame(points)], axis=1)
     cache.write_text(out / "labels.csv", table.to_csv(index=False))
     return written
 

@@ -40,3 +40,12 @@ def test_nothing_foreign_is_touched(tmp_path):
     with pytest.raises(ValueError, match=r"holds 'thesis\.tex': expected a folder, new or empty or of an earlier"):
         export.write(tiny(1), tmp_path)
     assert [f.name for f in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_files_a_set_was_read_from_keep_a_column_of_their_own(tmp_path):
+    images = np.zeros((2, 3, 8, 8), np.uint8)
+    faces = FaceSet("read", images, pd.DataFrame({"file": ["a.jpg", "b.jpg"]}), np.zeros((2, 5, 2), np.float32))
+    export.write(faces, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "labels.csv")
+    assert table["file"].tolist() == ["00000.png", "00001.png"]
+    assert table["source_file"].tolist() == ["a.jpg", "b.jpg"]
