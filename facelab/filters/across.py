@@ -3,8 +3,9 @@
 A read-out is ridge regression on one layer's responses (`probes`). Layer and α are chosen by cross-validation inside
 the training part of the set it is learned on; the test parts, which share nobody with it, are looked at once. Where a
 score is lost on the way, it may be that other filters carry the task there, or only that all responses are shifted. The
-second can be undone without a label, by standardising every set's responses by that set's own mean and spread: the
-diagonal of CORAL (B. Sun, J. Feng, K. Saenko, "Return of frustratingly easy domain adaptation", AAAI 2016).
+second can be undone without a label, by giving every filter the mean and spread on the tested set that it had on the
+one learned on: the diagonal of CORAL (B. Sun, J. Feng, K. Saenko, "Return of frustratingly easy domain adaptation",
+AAAI 2016). Both are reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,18 +25,19 @@ from facelab.filters.responses import Responses
 class Across:
     """Every read-out tested on every set.
 
-    scores: a row per train, test: layer, faces (tested), score (balanced accuracy for classes, R² for a number), low
-    and high (95 %, people drawn again), constant (the same for the best answer that looks at no face: 1 / classes, or
-    the training mean), and for a number mae and constant_mae (of the training median) in its unit. said: (train, test)
-    → (n, T) predicted targets, NaN where the face has no label.
+    scores: a row per train, test and responses ("raw" or "aligned", the same within a set): layer, faces (tested),
+    score (balanced accuracy for classes, R² for a number), low and high (95 %, people drawn again), constant (the same
+    for the best answer that looks at no face: 1 / classes, or the training mean), and for a number mae and constant_mae
+    (of the training median) in its unit. said: (train, test, responses) → (n, T) predicted targets, NaN where the face
+    has no label.
     """
 
     task: str
     scores: pd.DataFrame
-    said: dict[tuple[str, str], np.ndarray] = field(repr=False)
+    said: dict[tuple[str, str, str], np.ndarray] = field(repr=False)
 
     def table(self) -> pd.DataFrame:
-        """One row per training and test set."""
+        """One row per training set, test set and kind of responses."""
         return self.scores
 
 
@@ -45,15 +47,14 @@ def across(
     task: str,
     *,
     layers: Sequence[str] | None = None,
-    align: bool = False,
     folds: int = 5,
     bootstraps: int = 1000,
     seed: int = 0,
 ) -> Across:
     """Learn `task` on each set of `train`, test it on each set of `test` of the same names.
 
-    layers: among which to choose, default all. align: standardise every filter by its mean and spread over the training
-    part of the set its responses come from. Of several classes only those count that all training parts have.
+    layers: among which to choose, default all. Aligned: means and spreads are those of the training parts, whose labels
+    are not looked at. Of several classes only those count that all training parts have.
     ValueError: unknown task or layer, other names, fewer than two classes in common; what `probes.fit` raises.
 
     >>> rng = np.random.default_rng(0)
@@ -62,9 +63,9 @@ def across(
     ...     x = np.stack([yaw + 9 * rng.normal(size=n) + shift, rng.normal(size=n)], 1)
     ...     return Responses("some", {"conv": x}, pd.DataFrame({"yaw": yaw}), np.arange(n))
     >>> parts = [{"one": faces(200, 0), "other": faces(200, 50)} for _ in range(2)]
-    >>> plain, aligned = (across(*parts, "yaw", align=align).scores["score"] > 0.9 for align in (False, True))
-    >>> plain.tolist(), aligned.tolist()
-    ([True, False, False, True], [True, True, True, True])
+    >>> scores = across(*parts, "yaw").scores.query("train != test").groupby("responses")["score"].min()
+    >>> bool(scores["aligned"] > 0.9 > scores["raw"])
+    True
     """
     about = tasks.get(task)
     if list(train) != list(test):
@@ -79,19 +80,26 @@ def across(
         shared = set(next(iter(train.values())).labels[task].dropna())
         test = {name: _only(one, task, shared) for name, one in test.items()}
     rows, said = [], {}
-    place = {name: _placed(one, names) if align else None for name, one in train.items()}
     for learned, own in train.items():
-        read = [probes.fit(_moved(own, names, place[learned]), layer, task, folds=folds, seed=seed) for layer in names]
-        best = max(read, key=lambda probe: probe.score)
+        best = max((probes.fit(own, layer, task, folds=folds, seed=seed) for layer in names), key=lambda p: p.score)
         y = own.targets(task)
-        y = y[~np.isnan(y).any(1)]
+        y, home = y[~np.isnan(y).any(1)], own.layers[best.layer]
         for tested, other in test.items():
-            predicted = best.predict(np.asarray(_moved(other, [best.layer], place[tested]).layers[best.layer], float))
-            row = _scored(task, other, predicted, best.model.cut, y, bootstraps, seed)
-            rows.append({"train": learned, "test": tested, "layer": best.layer, **row})
+            x, away = other.layers[best.layer].astype(float), train[tested].layers[best.layer]
             known = ~np.isnan(other.targets(task)).any(1)
-            said[learned, tested] = np.where(known[:, None], predicted, np.nan)
+            for responses, moved in (("raw", x), ("aligned", x if tested == learned else _aligned(x, away, home))):
+                predicted = best.predict(moved)
+                row = {"train": learned, "test": tested, "responses": responses, "layer": best.layer}
+                rows.append(row | _scored(task, other, predicted, best.model.cut, y, bootstraps, seed))
+                said[learned, tested, responses] = np.where(known[:, None], predicted, np.nan)
     return Across(task, pd.DataFrame(rows), said)
+
+
+def _aligned(x: np.ndarray, away: np.ndarray, home: np.ndarray) -> np.ndarray:
+    """Responses x of the set of `away`, every filter with the mean and spread of `home`; one that never changes in
+    `away` stays at the mean."""
+    spread = np.where(standardise(away)[1], np.inf, away.std(0))
+    return (x - away.mean(0)) / spread * home.std(0) + home.mean(0)
 
 
 def _only(one: Responses, task: str, classes: set) -> Responses:
@@ -108,16 +116,6 @@ def _common(sets: Mapping[str, Responses], task: str) -> dict[str, Responses]:
     if len(shared) < 2:
         raise ValueError(f"task {task!r}: the sets {', '.join(sets)} have {len(shared)} classes in common")
     return {name: _only(one, task, shared) for name, one in sets.items()}
-
-
-def _placed(one: Responses, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and spread of every filter; the spread of one that never changes counts as 1."""
-    return {k: (x.mean(0), np.where(standardise(x)[1], 1, x.std(0))) for k, x in one.layers.items() if k in names}
-
-
-def _moved(one: Responses, names: Sequence[str], place) -> Responses:
-    layers = {k: one.layers[k] if place is None else (one.layers[k] - place[k][0]) / place[k][1] for k in names}
-    return replace(one, layers=layers)
 
 
 def _scored(task, faces: Responses, predicted, cut, learned, bootstraps, seed) -> dict:

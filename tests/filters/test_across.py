@@ -26,8 +26,8 @@ def parts(**other):
     )
 
 
-def cells(found, column="score"):
-    return found.scores.set_index(["train", "test"])[column].to_dict()
+def cells(found, responses="raw"):
+    return found.scores.query("responses == @responses").set_index(["train", "test"])["score"].to_dict()
 
 
 def test_alike_sets_give_four_alike_scores():
@@ -40,11 +40,18 @@ def test_alike_sets_give_four_alike_scores():
 
 
 def test_a_shift_is_undone_without_labels_and_another_direction_is_not():
-    shifted = parts(shift=3.0)
-    assert cells(across(*shifted, "yaw", bootstraps=10))["here", "there"] < 0
-    assert cells(across(*shifted, "yaw", bootstraps=10, align=True))["here", "there"] > 0.85
-    turned = cells(across(*parts(turn=-1.0), "yaw", bootstraps=10, align=True))
+    shifted = across(*parts(shift=3.0), "yaw", bootstraps=10)
+    assert cells(shifted)["here", "there"] < 0 < 0.85 < cells(shifted, "aligned")["here", "there"]
+    assert cells(shifted)["here", "here"] == cells(shifted, "aligned")["here", "here"]
+    turned = cells(across(*parts(turn=-1.0), "yaw", bootstraps=10), "aligned")
     assert turned["here", "there"] < 0 < 0.85 < turned["there", "there"]
+
+
+def test_a_filter_that_is_dead_on_one_set_does_no_harm():
+    train, test = parts()
+    for one in (train["there"], test["there"]):
+        one.layers["known"][:, 1] = 7.0
+    assert min(cells(across(train, test, "yaw", bootstraps=10), "aligned").values()) > 0.85
 
 
 def test_only_classes_that_both_sets_have_count():
@@ -52,7 +59,7 @@ def test_only_classes_that_both_sets_have_count():
     assert set(found.table()["constant"]) == {1 / 2}
     assert min(cells(found).values()) > 0.9
     test = faces(seed=2)
-    said = found.said["here", "here"]
+    said = found.said["here", "here", "raw"]
     assert (np.isnan(said).all(1) == (test.labels["expression"] == "neutral")).all()
 
 
