@@ -15,14 +15,6 @@ from facelab.cost import compare, count, latency
 from facelab.nets.torchvision_nets import models
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def flops(net, shape) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         copy.deepcopy(net).eval()(torch.rand(1, *shape))

@@ -45,7 +45,6 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    torch.set_num_threads(1)
     monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
 
 

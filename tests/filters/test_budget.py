@@ -23,7 +23,6 @@ from facelab.nets.lightcnn import LightCNN9
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-    torch.set_num_threads(1)
 
 
 def chain(widths=(8, 20, 24, 16)):

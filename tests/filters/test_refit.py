@@ -19,7 +19,6 @@ from facelab.nets.efficientnet import ConvSame
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-    torch.set_num_threads(1)
 
 
 def noise(n=60, size=16, seed=0):

@@ -23,7 +23,6 @@ QUIET = {"progress": False}
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "CHUNK", 32)
-    torch.set_num_threads(1)
     return tmp_path / "cache"
 
 

@@ -31,7 +31,6 @@ from facelab.nets.vgg_face import VGGFace
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-    torch.set_num_threads(1)
 
 
 @torch.no_grad()

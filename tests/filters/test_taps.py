@@ -32,7 +32,6 @@ def normed(c=4):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize(

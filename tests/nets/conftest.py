@@ -1,18 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from facelab.faces.faceset import FaceSet
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The frozen outputs are compared to 1e-5: the same order of summation everywhere keeps them there."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _formula(size: int, n: int) -> np.ndarray:

@@ -26,14 +26,6 @@ from facelab.training.processes import alone
 SIZE = 16
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def toy_faces(n=96, people=16, seed=0) -> FaceSet:
     """A bright bar whose place is the yaw: half of the picture to either side; its colour the gender."""
     rng = np.random.default_rng(seed)

@@ -21,14 +21,6 @@ SIZE, N = 12, 64
 POSES = tasks.get("pose").classes
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def faces() -> FaceSet:
     """A bright bar whose place is the yaw, whose colour the gender; poses at random."""

@@ -24,14 +24,6 @@ LONG = SHORT | {"schedule": Schedule(steps=150, lr=0.05, precision="32"), "hidde
 ACCESSORIES = ("earrings", "hat", "necklace", "necktie", "eyeglasses")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def made(name="a", n=24, seed=0, tint=0) -> FaceSet:
     """Bright halves: the upper half tells gender and accessories, the left half yaw; age is noise."""
     rng = np.random.default_rng(seed)
