@@ -41,7 +41,7 @@ class Method:
 
 ROWS = {
     "baseline": Method(auxiliary=False),
-    "alternating": Method(alternating=True),
+    "alternating": Method(alternating=True, weighting="equal"),  # one task a batch: nothing to weigh
     "mtl": Method(),
     "da_mtl": Method(domain=DOMAIN),
     "distill_baseline": Method(auxiliary=False, distil=True),
@@ -92,7 +92,7 @@ def learn(
 
 
 def trained(start: Net, parts: Sequence[Part], *, device="auto", progress: bool = False, **how) -> Trained:
-    """`multitask.train`, or what it gave before with the same network, faces, labels and settings."""
+    """`multitask.train`, or what it gave before with the same network, faces, labels and settings, on any device."""
     about = {name: asdict(value) if name == "schedule" else value for name, value in how.items()}
     about |= {"start": start.fingerprint, "version": VERSION}
     about |= {"parts": [[part.faces.fingerprint, named("task", part.tasks), part.share] for part in parts]}

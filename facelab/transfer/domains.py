@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
 def triplet(points: Tensor, domain: Tensor, *, margin: float = 0.2, generator=None) -> Tensor:
     """mean over anchors of max(0, ‖a − p‖² − ‖a − n‖² + margin), p drawn from the anchor's set, n from another one.
 
-    points (n, k) of length 1; domain (n,) integers. Anchors without a p or an n are left out; 0 where none is left.
+    points (n, k) of length 1; domain (n,) integers; generator: of the CPU. Anchors without a p or an n are left out; 0 where none is left.
     Departs from Eq. 1 as printed by its signs (the text describes this, the ordinary triplet) and by the hinge, without
     which the adversary has no bound.
 
@@ -61,15 +61,13 @@ def triplet(points: Tensor, domain: Tensor, *, margin: float = 0.2, generator=No
     >>> triplet(points, apart).item(), round(triplet(points, mixed).item(), 1) > 0.2
     (0.0, True)
     """
+    domain = domain.cpu()  # where the generator is
     same = domain[:, None] == domain
-    others = same & ~torch.eye(len(domain), dtype=torch.bool, device=domain.device)
+    others = same & ~torch.eye(len(domain), dtype=torch.bool)
     anchors = torch.nonzero(others.any(1) & ~same.all(1)).flatten()
     if len(anchors) == 0:
         return points.sum() * 0
-    p, n = (
-        torch.multinomial(mask[anchors].float(), 1, generator=generator).flatten().to(points.device)
-        for mask in (others, ~same)
-    )
+    p, n = (torch.multinomial(mask[anchors].float(), 1, generator=generator).flatten() for mask in (others, ~same))
     a = points[anchors]
     return F.relu((a - points[p]).square().sum(1) - (a - points[n]).square().sum(1) + margin).mean()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facelab import tasks as asked
-from facelab.errors import named, whole
+from facelab.errors import named, number, whole
 from facelab.faces.faceset import FaceSet
 from facelab.training.inputs import Inputs
 from facelab.training.objective import Objective, present
@@ -83,7 +83,7 @@ class Mixture:
         has = [task in named("task", part.tasks) for part in self.parts]
         labels = [part.faces.labels.iloc[rows] for part, rows in zip(self.parts, self.rows, strict=True)]
         columns = [about for about, yes in zip(labels, has, strict=True) if yes]
-        objective = Objective.of(task, _stacked(task, columns))
+        objective = Objective.of(task, pd.concat([_own(task, about) for about in columns], ignore_index=True))
         self.objectives[task] = objective
         for store, change in ((self.target, lambda x: x), (self.mirrored, asked.flip_labels)):
             blank = objective.targets(columns[0].iloc[:1])
@@ -139,10 +139,13 @@ class Chips:
         return out
 
 
-def _stacked(task: str, tables):
-    """The columns that tell a task, of several tables."""
-    names = {*asked.get(task).columns, "yaw", "pitch", "age"}
-    return pd.concat([table[[c for c in table if c in names]] for table in tables], ignore_index=True)
+def _own(task: str, labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels of a task in columns of its own, also where they are derived from others."""
+    about = asked.get(task)
+    code = about.encode(labels)
+    if about.kind == "classes":
+        return pd.DataFrame({task: [about.classes[k] if k >= 0 else None for k in code]})
+    return pd.DataFrame(code.reshape(len(labels), -1), columns=about.columns)
 
 
 def _turns(shares: np.ndarray) -> np.ndarray:
@@ -168,6 +171,7 @@ def fewer(part: Part, people: float, *, seed: int = 0) -> Part:
     >>> len(fewer(Part(six, "gender"), 0.5).faces)
     3
     """
+    number("people", people)
     if not 0 < people <= 1:
         raise ValueError(f"a share of {people!r} of the people: expected more than 0, up to 1")
     who, of = np.unique(part.faces.identities, return_inverse=True)

@@ -17,7 +17,7 @@ from facelab.nets.net import Net
 from facelab.training.inputs import Inputs
 from facelab.training.objective import Objective
 from facelab.training.optimizer import make
-from facelab.training.processes import reproducible
+from facelab.training.processes import PRECISIONS, reproducible
 from facelab.transfer.domains import Discriminator, reverse, triplet
 from facelab.transfer.mixture import Mixture, Part
 from facelab.transfer.rates import rate as rate_of
@@ -163,12 +163,19 @@ def train(
     step and task).
     """
     errors.whole("seed", seed, 0)
+    errors.whole("hidden", hidden, 1)
     errors.number("domain", domain)
+    if schedule.precision not in PRECISIONS:
+        raise errors.unknown("precision", schedule.precision, PRECISIONS)
     if not 0 <= domain < float("inf"):
         raise ValueError(f"domain {domain!r}: expected a finite number of at least 0")
     if weighting not in WEIGHTINGS:
         raise errors.unknown("weighting", weighting, WEIGHTINGS)
     mixture = Mixture(parts, alternating=alternating, seed=seed)
+    if domain and alternating:
+        raise ValueError(
+            "alternating batches hold faces of one part: the domain discriminator has nothing to tell apart"
+        )
     if domain and len(mixture.parts) < 2:
         raise ValueError("a domain discriminator needs at least two parts to tell apart, there is one")
     rate = rate_of(schedule.rate, schedule.lr, schedule.steps)
@@ -206,6 +213,8 @@ def _shared(module: MultiTask, names: Sequence[str] | None) -> list[nn.Parameter
     if names is None:
         names = [f"{name}.weight" for name, layer in module.trunk.named_modules() if isinstance(layer, nn.Conv2d)][-1:]
     names = errors.named("shared parameter", names)
+    if not names:
+        raise ValueError("shared names no parameter: expected at least one, by whose gradient the tasks are weighed")
     for name in names:
         if name not in known:
             raise errors.unknown("shared parameter", name, known)
@@ -239,7 +248,7 @@ def _train(net, mixture, weigh, by, rate, schedule, domain, seed, progress) -> p
         if domain:
             with cast:
                 points = module.discriminator(reverse(features, domain))
-            distance = triplet(points.float(), whose[at].to(place), generator=drawn)
+            distance = triplet(points.float(), whose[at], generator=drawn)
             total, apart = total + distance, distance.item()
         lr = rate.at(step)
         for group in optimizer.param_groups:

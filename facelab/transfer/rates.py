@@ -64,7 +64,7 @@ class Dynamic(Exponential):
         if len(self._losses) < self.window:
             return
         mean, self._losses = float(np.mean(self._losses)), []
-        if self._before is not None and mean > (1 - self.least) * self._before:
+        if self._before is not None and mean >= (1 - self.least) * self._before:
             self.events += 1
             self.rate = self._after(step + 1)
         self._before = mean
@@ -75,7 +75,7 @@ class Dynamic(Exponential):
 
 
 class Plain(Dynamic):
-    """`Dynamic` by the plain reading of the paper's formula: high · 0.1^(events mod k).
+    """`Dynamic` by a simpler reading of the paper's formula: high · 0.1^(events mod k).
 
     >>> rate = Plain(0.1, 100, window=1, k=3)
     >>> for step in range(5):

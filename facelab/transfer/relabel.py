@@ -73,6 +73,8 @@ def aggregated(
             raise unknown("transform", name, TRANSFORMS)
     if not transforms:
         raise ValueError(f"there are no transforms: expected at least one of {', '.join(TRANSFORMS)}")
+    if len(faces) == 0:
+        raise ValueError(f"face set {faces.name!r} is empty")
     names = sorted(set(transforms))
     net = teacher.net.eval()
     inputs, found = Inputs(net, faces, np.arange(len(faces)), keep=False), {t: [] for t in teacher.tasks}
@@ -93,7 +95,7 @@ def completed(
     """The part with a label of every task for every face that has one of its own tasks': hard ones, from the teacher.
 
     Class: the likeliest; yes / no: above one half; number: the mean over transforms, kept within the task's range.
-    Labels that are given stay. Column `origin:TASK` says of each face "given" or "distilled" (None: no label). tasks:
+    Labels that are given stay. Column `origin:TASK` says of each face "given" (all of it) or "distilled" (None: no label). tasks:
     None: all that the teacher knows. least: a class label is left missing where its probability is below (0: never, as
     in the paper).
 
@@ -108,6 +110,8 @@ def completed(
     codes = {task: asked.get(task).encode(labels) for task in own}
     known = np.any([present(code) > 0 for code in codes.values()], axis=0)
     kept = np.flatnonzero(known)
+    if len(kept) == 0:
+        raise ValueError(f"none of the {len(labels)} faces of {part.faces.name!r} has a label of {', '.join(own)}")
     faces, new = part.faces[kept], {}
     said = aggregated(teacher, faces, transforms)
     for task in tasks:
@@ -124,7 +128,9 @@ def completed(
         else:
             label = np.clip(y, about.low, about.high)
             new[task] = label if given is None else np.where(np.isnan(given), label, given)
-        here = np.zeros(len(kept), bool) if given is None else present(given) > 0
+        here = np.zeros(len(kept), bool) if given is None else present(given) == np.size(given[0])
+        if f"origin:{task}" in faces.labels:  # a label that was distilled before
+            here &= faces.labels[f"origin:{task}"].ne(DISTILLED).to_numpy()
         filled = present(label if label.dtype.kind == "i" else np.asarray(label, float)) > 0
         new[f"origin:{task}"] = [GIVEN if h else DISTILLED if f else None for h, f in zip(here, filled, strict=True)]
     rest = faces.labels.drop(columns=[c for c in new if c in faces.labels])

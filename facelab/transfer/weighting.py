@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facelab.errors import number
 
-LEAST = 1e-3  # of the mean weight: GradNorm's weights stay positive
+LEAST = 1e-3  # below this no weight is moved: GradNorm's stay positive
 
 
 class Equal(nn.Module):
@@ -37,7 +37,7 @@ class GradNorm(Equal):
     caller. Tasks that are not in the batch keep their weights and count in no mean; L_j(0) is the first loss seen.
 
     Departs from the paper, which takes Ḡ's own units for the step, by dividing by Ḡ: then lr means the same for every
-    network. Weights are kept above a thousandth of their mean.
+    network; and by using the new weights in the same step. Weights stay positive.
 
     Two tasks, of which the first pulls three times as hard: its weight falls, to the amount the other's rises.
 

@@ -37,7 +37,7 @@ class MultitaskExplorer(Explorer):
         try:
             code = np.asarray(about.encode(self.faces.labels))[row]
         except ValueError:
-            code = np.nan
+            code = np.full(len(about.classes), np.nan) if about.kind == "labels" else np.nan
         names = [name for name, one in self.said.items() if task in one]
         values = np.array([np.atleast_1d(self.said[name][task][row]) for name in names], float)  # (networks, classes)
         ax = figure.add_axes((0.44, 0.26, 0.54, 0.6))

@@ -81,7 +81,7 @@ def course(history: pd.DataFrame, *, axes=None) -> np.ndarray:
         weight.plot(history["step"], history[f"weight:{task}"], **look)
     loss.set_ylabel(f"loss (mean of {SMOOTH} steps)")
     loss.set_ylim(0)
-    weight.set_ylabel("weight of the task (their sum: tasks)")
+    weight.set_ylabel("weight of the task")
     weight.axhline(1, color="#888888", lw=0.8)
     rate.plot(history["step"], history["lr"], color=style.INK, lw=1.6)
     rate.set_yscale("log")
@@ -107,7 +107,7 @@ def rates(histories: Mapping[str, pd.DataFrame], *, ax: Axes | None = None) -> A
 def confusion(truth: np.ndarray, said: np.ndarray, classes: Sequence[str], *, ax: Axes | None = None) -> Axes:
     """2MD-MTL Figs 4–5: of the faces of each class (row), the share that is taken for each class (column), in %.
 
-    truth, said: (n,) class numbers, −1 of a truth is left out; classes without a face are, too.
+    truth, said: (n,) class numbers, −1 of a truth is left out; classes that no face is of or taken for are, too.
 
     >>> from matplotlib import pyplot as plt
     >>> ax = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), ["happy", "sad", "fear"])

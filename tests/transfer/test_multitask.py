@@ -196,7 +196,6 @@ def test_all_switches_off_is_training_for_one_task():
     same = wrap(nn.Sequential(module.module.trunk, module.module.heads["gender"]), size=SIZE, mean=127.5, std=64)
     done = fit(same, part.faces, "gender", epochs=1, batch=24, lr=1e-3, validation=None, device="cpu", progress=False)
     assert alone.history["loss:gender"][0] == pytest.approx(done.history["loss"][0], rel=0.05)  # other dropout, shifts
-    assert ablation.ROWS["baseline"] == ablation.Method(auxiliary=False)
     assert alone.history["weight:gender"][0] == 1
 
 
@@ -283,7 +282,52 @@ def test_a_network_that_ends_in_a_linear_layer_gives_what_it_reads():
     assert isinstance(last.module[-1], nn.Linear)  # the one given is as it was
 
 
+def test_every_step_sends_its_features_reversed_to_the_discriminator(monkeypatch):
+    seen, reverse = [], multitask.reverse
+    monkeypatch.setattr(multitask, "reverse", lambda x, strength: seen.append(strength) or reverse(x, strength))
+    multitask.train(net(), PARTS, domain=0.25, **SHORT)
+    assert seen == [0.25] * 6
+    seen.clear()
+    multitask.train(net(), PARTS, **SHORT)
+    assert not seen
+
+
+def test_the_rate_hears_of_the_loss_and_bf16_trains():
+    how = SHORT | {"schedule": Schedule(steps=60, lr=1e-7, rate="dynamic", precision="bf16")}  # too low to learn
+    rates = multitask.train(net(), PARTS, **how).history["lr"]
+    assert rates.nunique() > 2 and rates.max() == 1e-7
+
+
+def test_gradnorm_looks_at_the_last_convolution():
+    two = wrap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3), nn.AdaptiveAvgPool2d(1)), size=SIZE)
+    module = multitask.headed(two, Mixture(PARTS).objectives, 8, 0).module
+    assert [p.shape[:2] for p in multitask._shared(module, None)] == [(5, 4)]
+
+
+def test_labels_that_are_derived_join_those_that_are_given():
+    """over_40 of one set comes from its ages, of another from a column."""
+    aged, told = made("a"), made("b", seed=1)
+    told = replace(told, labels=told.labels.drop(columns="age").assign(over_40="under 38"))
+    mixture = Mixture([Part(aged, "over_40"), Part(told, "over_40")])
+    assert set(mixture.target["over_40"].tolist()) == {0, 1}
+
+
+def test_what_was_distilled_once_is_not_given_later(teacher):
+    once = relabel.completed(teacher, PARTS[0])
+    again = relabel.completed(teacher, once).faces.labels
+    assert set(again["origin:yaw"]) == {"distilled"} and set(again["origin:gender"]) == {"given"}
+    labels = PARTS[1].faces.labels.copy()
+    labels.loc[3, "accessories:hat"] = np.nan
+    partly = Part(replace(PARTS[1].faces, labels=labels), ("yaw", "accessories"))
+    origin = relabel.completed(teacher, partly).faces.labels["origin:accessories"]
+    assert origin[3] == "distilled" and set(origin.drop(3)) == {"given"}
+
+
 BAD = {
+    "precision": (lambda: multitask.train(net(), PARTS, schedule=Schedule(precision="fp16")), "precision .fp16."),
+    "no shared": (lambda: multitask.train(net(), PARTS, shared=()), "shared names no parameter"),
+    "hidden": (lambda: multitask.train(net(), PARTS, hidden=0), "hidden 0: expected at least 1"),
+    "alternating domains": (lambda: multitask.train(net(), PARTS, domain=1, alternating=True), "one part: the domain"),
     "no parts": (lambda: Mixture([]), "there are no parts"),
     "unknown task": (lambda: Mixture([Part(made(), "gendre")]), "unknown task 'gendre': did you mean 'gender'"),
     "no labels": (lambda: Mixture([Part(made(), "smile")]), "'a': task 'smile' has no labels here"),
