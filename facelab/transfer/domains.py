@@ -52,9 +52,9 @@ class Discriminator(nn.Module):
 def triplet(points: Tensor, domain: Tensor, *, margin: float = 0.2, generator=None) -> Tensor:
     """mean over anchors of max(0, ‖a − p‖² − ‖a − n‖² + margin), p drawn from the anchor's set, n from another one.
 
-    points (n, k) of length 1; domain (n,) integers; generator: of the CPU. Anchors without a p or an n are left out; 0 where none is left.
-    Departs from Eq. 1 as printed by its signs (the text describes this, the ordinary triplet) and by the hinge, without
-    which the adversary has no bound.
+    points (n, k) of length 1; domain (n,) integers; generator: of the CPU. Anchors without a p or an n are left out; 0
+    where none is left. Departs from Eq. 1 as printed by its signs (the text describes this, the ordinary triplet) and
+    by the hinge, without which the adversary has no bound.
 
     >>> points = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     >>> apart, mixed = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])

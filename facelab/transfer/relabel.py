@@ -95,9 +95,9 @@ def completed(
     """The part with a label of every task for every face that has one of its own tasks': hard ones, from the teacher.
 
     Class: the likeliest; yes / no: above one half; number: the mean over transforms, kept within the task's range.
-    Labels that are given stay. Column `origin:TASK` says of each face "given" (all of it) or "distilled" (None: no label). tasks:
-    None: all that the teacher knows. least: a class label is left missing where its probability is below (0: never, as
-    in the paper).
+    Labels that are given stay. Column `origin:TASK` says of each face "given" (all of it) or "distilled" (None: no
+    label). tasks: None: all that the teacher knows. least: a class label is left missing where its probability is below
+    (0: never, as in the paper).
 
     Labels of the part's faces for other tasks than its own are not looked at.
     """
