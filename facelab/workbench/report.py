@@ -10,10 +10,12 @@ import json
 import re
 from copy import deepcopy
 from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 import nbformat
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 from traitlets.config import Config
 
 from facelab import cache
@@ -39,6 +41,7 @@ def write(folder: Path) -> Path:
             thumbnails[outcome.notebook] = figures[0].relative_to(folder).as_posix() if figures else None
         if outcome.results:
             tables.write(outcome.results, folder / "tables" / outcome.notebook)
+    cache.write_text(folder / "glossary.html", glossary(_words(), folder))
     changes = compare(outcomes, runs.outcomes(folder / "previous"), _published())
     cache.write_text(folder / "index.html", index(outcomes, thumbnails, title=folder.name, changes=changes))
     return folder / "index.html"
@@ -63,7 +66,27 @@ def page(notebook, outcome: runs.Outcome) -> str:
     exporter = HTMLExporter(config=_CONFIG, raw_template=(PAGES / "notebook.html.j2").read_text(encoding="utf-8"))
     resources = {"outcome": outcome, "stopped": stopped, "style": _style(), "provenance": _provenance([outcome])}
     html, _ = exporter.from_notebook_node(notebook, resources)
-    return html
+    return html.replace('href="glossary.md', 'href="glossary.html')
+
+
+def glossary(text: str, folder: Path) -> str:
+    """The notebooks' glossary, Markdown, as the page that a run's pages link to; it links to those that there are.
+
+    >>> page = glossary("### gamma (γ)\\n\\nA tolerance, met in [02](02_curves.ipynb).", Path("no such run"))
+    >>> '<h3 id="gamma-γ">' in page, "A tolerance, met in 02." in page
+    (True, True)
+    """
+
+    def linked(match: re.Match) -> str:
+        file = folder / match[2].replace(".ipynb", ".html")
+        return f"[{match[1]}]({file.name})" if file.is_file() else match[1]
+
+    html = markdown2html(re.sub(r"\[([^]]+)\]\(([^)]+)\)", linked, text))
+    html = re.sub(r'<a class="anchor-link".*?</a>', "", html)
+    html = re.sub(r'(?<= id=")[^"]+', lambda name: re.sub(r"[^\w-]", "", unquote(name[0]).lower()), html)
+    head = f'<head>\n<meta charset="utf-8">\n<title>Glossary</title>\n<style>{_style()}</style>\n</head>'
+    body = f'<nav><a href="index.html">← all notebooks</a></nav>\n<main>\n{html}</main>'
+    return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n<body class="notebook">\n{body}\n</body>\n</html>\n'
 
 
 def _settled(outputs: list) -> list:
@@ -99,6 +122,14 @@ def compare(outcomes: list[runs.Outcome], previous: dict[str, runs.Outcome], pub
             "profile": about and about["parameters"]["profile"],
         }
     return found
+
+
+def _words() -> str:
+    """The notebooks' glossary, nothing outside a clone."""
+    try:
+        return (runs.root() / "notebooks" / "glossary.md").read_text(encoding="utf-8")
+    except (ValueError, OSError):
+        return ""
 
 
 def _published() -> dict:

@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from facelab.workbench import report, runs
 
-NAMES = ("index", "01_good", "02_raises", "03_silent", "04_dies")
+NAMES = ("index", "glossary", "01_good", "02_raises", "03_silent", "04_dies")
 LOADING = {"src", "srcset", "data", "poster", "action", "background"}
 
 
@@ -55,6 +56,17 @@ def test_links_and_figures_lead_somewhere(mixed):
     for name in NAMES:
         for target in re.findall(r'(?:href|src)="(?!data:|#)([^"]+)"', mixed.page(f"{name}.html")):
             assert (mixed.folder / target).is_file(), target
+
+
+def test_the_words_of_a_notebook_lead_into_the_glossary(mixed, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("[γ](glossary.md#gamma-γ)")])
+    page = report.page(notebook, mixed.run.outcomes["01_good"])
+    (link,) = re.findall(r'href="glossary.html#([^"]+)"', page)
+    (tmp_path / "01_good.html").write_text("")
+    words = "### gamma (γ)\n\nA share, see [01](01_good.ipynb), [02](02_gone.ipynb)."
+    glossary = report.glossary(words, tmp_path)
+    assert f'id="{unquote(link)}"' in glossary
+    assert 'A share, see <a href="01_good.html">01</a>, 02.' in glossary
 
 
 def test_a_widget_shows_its_static_twin(mixed, pixel):
