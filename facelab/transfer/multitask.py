@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from facelab import devices, errors
 from facelab.faces.faceset import FaceSet
 from facelab.nets.net import Net
-from facelab.training.inputs import Inputs
+from facelab.training.inputs import CHUNK
 from facelab.training.objective import Objective
 from facelab.training.optimizer import make
 from facelab.training.processes import PRECISIONS, reproducible
@@ -69,6 +70,7 @@ class Schedule:
 
 
 SCHEDULE = Schedule()
+_CHIPS = WeakKeyDictionary()  # face set → chips; they go with the face set
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +100,8 @@ class Trained:
 
     @torch.no_grad()
     def _each(self, faces: FaceSet, batch: int, what) -> list:
-        module, device = self.net.module.eval(), self.net.device
-        inputs = Inputs(self.net, faces, np.arange(len(faces)), keep=False)
-        return [
-            what(module, inputs[at].to(device))
-            for at in np.split(np.arange(len(faces)), range(batch, len(faces), batch))
-        ]
+        module, device, chips = self.net.module.eval(), self.net.device, _cut(self.net, faces)
+        return [what(module, self.net.normalise(some.to(device))) for some in chips.split(batch)]
 
     def score(self, task: str, faces: FaceSet) -> float:
         """The task's metric on the faces that have its label (`Objective.metric`). ValueError where none has."""
@@ -114,6 +112,16 @@ class Trained:
         if not (objective.counts(target) > 0).any():
             raise ValueError(f"task {task!r}: none of the {len(faces)} faces of {faces.name!r} has this label")
         return objective.metric(self.predict(faces)[task], target)
+
+
+def _cut(net: Net, faces: FaceSet) -> Tensor:
+    """The chips of all faces, uint8 on the CPU: cut once for all networks that want them alike."""
+    kept = _CHIPS.setdefault(faces, {})
+    key = net.size, None if net.template is None else net.template.tobytes()
+    if key not in kept:
+        starts = range(0, len(faces), CHUNK)
+        kept[key] = torch.cat([net.chips(faces, slice(start, start + CHUNK)).cpu() for start in starts])
+    return kept[key]
 
 
 def loss_matrix(
