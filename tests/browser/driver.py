@@ -159,6 +159,13 @@ class Shown:
     def status(self) -> str:
         return self.said.inner_text()
 
+    def number(self, pattern: str) -> float:
+        """The number that a pattern finds in the line below the picture, once it is there."""
+        self.page.wait_for_function(
+            "([line, pattern]) => RegExp(pattern).test(line.innerText)", arg=[self.said.element_handle(), pattern]
+        )
+        return float(re.search(pattern, self.status())[1])
+
     def bytes(self) -> str:
         return self.image.evaluate(BYTES)
 

@@ -63,7 +63,7 @@ def drawn(explorer):
 def test_it_has_a_static_twin(explorer):
     before = explorer.picture()
     assert Image.open(io.BytesIO(before)).width == 1100
-    bundle = explorer._repr_mimebundle_()
+    bundle, _ = explorer._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]) == before
     assert "face 0: PCA with 2 numbers reads back its identity embedding with an error of" in bundle["text/plain"]
     assert explorer.set(face=5).picture() != before
