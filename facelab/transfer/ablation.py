@@ -16,7 +16,7 @@ from facelab.transfer.mixture import Part
 from facelab.transfer.multitask import SCHEDULE, Schedule, Trained, headed, train
 from facelab.transfer.relabel import completed
 
-VERSION = 1
+VERSION = 2
 DOMAIN = 0.1  # how strongly the trunk is made to hide whose face it is
 
 
@@ -86,19 +86,28 @@ def learn(
     teacher = trained(start, first, domain=method.domain if len(first) > 1 else 0.0, seed=seed, **how)
     if not method.distil:
         return teacher, None
-    whole = [completed(teacher, part, (main,) if method.student == "single" else None) for part in parts]
-    domain = method.domain if len(whole) > 1 else 0.0
-    return trained(start, whole, domain=domain, seed=seed + 1000, **how), teacher
+    tasks = [main] if method.student == "single" else teacher.tasks
+    domain = method.domain if len(parts) > 1 else 0.0
+    return trained(start, parts, teacher=teacher, tasks=tasks, domain=domain, seed=seed + 1000, **how), teacher
 
 
-def trained(start: Net, parts: Sequence[Part], *, device="auto", progress: bool = False, **how) -> Trained:
-    """`multitask.train`, or what it gave before with the same network, faces, labels and settings, on any device."""
+def trained(
+    start: Net, parts: Sequence[Part], *, teacher: Trained | None = None, tasks: Sequence[str] = (), device="auto",
+    progress: bool = False, **how,
+) -> Trained:  # fmt: skip
+    """`multitask.train`, or what it gave before with the same network, faces, labels and settings, on any device.
+
+    teacher: gives the parts their labels of `tasks` first (`completed`); not asked again where the result is kept.
+    """
     about = {name: asdict(value) if name == "schedule" else value for name, value in how.items()}
     about |= {"start": start.fingerprint, "version": VERSION}
     about |= {"parts": [[part.faces.fingerprint, named("task", part.tasks), part.share] for part in parts]}
+    if teacher is not None:
+        about |= {"teacher": teacher.net.fingerprint, "tasks": list(tasks)}
 
     def fill(folder):
-        done = train(start, parts, device=device, progress=progress, **how)
+        whole = parts if teacher is None else [completed(teacher, part, tasks) for part in parts]
+        done = train(start, whole, device=device, progress=progress, **how)
         state = {name: value.cpu().numpy() for name, value in done.net.module.state_dict().items()}
         objectives = {task: asdict(objective) for task, objective in done.objectives.items()}
         cache.write_tensors(folder / "net.safetensors", state, {"objectives": objectives})
