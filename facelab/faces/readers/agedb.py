@@ -5,24 +5,18 @@ import re
 from pathlib import Path
 
 from facelab.faces.readers.dataset import DataSet
-from facelab.faces.readers.listing import Listing, listed
+from facelab.faces.readers.listing import Listing, told_by_name
 
 _NAME = re.compile(r"\d+_(.+)_(\d+)_([fm])\.jpg", re.IGNORECASE)
 
 
 def read(root: Path, files: list[str]) -> Listing:
     """Names such as 0_MariaCallas_35_f.jpg: number, person, age in years, gender."""
-    rows, skipped = [], []
-    for file in files:
-        name = Path(file).name
-        if not name.lower().endswith(".jpg"):
-            continue
-        if (parts := _NAME.fullmatch(name)) is None:
-            skipped.append((file, "name is not number_person_age_gender.jpg"))
-            continue
-        gender = {"f": "female", "m": "male"}[parts[3].lower()]
-        rows.append({"file": file, "identity": parts[1], "age": int(parts[2]), "gender": gender})
-    return listed(rows, skipped)
+
+    def labels(name: re.Match) -> dict:
+        return {"identity": name[1], "age": int(name[2]), "gender": {"f": "female", "m": "male"}[name[3].lower()]}
+
+    return told_by_name(files, _NAME, "number_person_age_gender.jpg", labels)
 
 
 SET = DataSet(

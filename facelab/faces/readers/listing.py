@@ -1,5 +1,7 @@
 """What the files of a data set say, before any picture is opened."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -73,6 +75,27 @@ def listed(rows: list[dict], skipped: list[tuple[str, str]], pixels=None) -> Lis
             allowed = f"{task.low} to {task.high} {task.unit}".rstrip()
             listing = listing.without(bad, f"{task.name} outside {allowed}")
     return listing
+
+
+def told_by_name(files: list[str], pattern: re.Pattern, form: str, labels: Callable[[re.Match], dict]) -> Listing:
+    """The .jpg files whose names tell their labels; those that do not fit the pattern are skipped. form: of the names,
+    in words.
+
+    >>> number = re.compile("([0-9]+).jpg")
+    >>> ages = told_by_name(["7.jpg", "x.jpg"], number, "age.jpg", lambda name: {"age": int(name[1])})
+    >>> ages.table["age"].tolist(), ages.skipped
+    ([7.0], [('x.jpg', 'name is not age.jpg')])
+    """
+    rows, skipped = [], []
+    for file in files:
+        name = Path(file).name
+        if not name.lower().endswith(".jpg"):
+            continue
+        if (parts := pattern.fullmatch(name)) is None:
+            skipped.append((file, f"name is not {form}"))
+        else:
+            rows.append({"file": file} | labels(parts))
+    return listed(rows, skipped)
 
 
 def five(points) -> np.ndarray:

@@ -5,24 +5,18 @@ import re
 from pathlib import Path
 
 from facelab.faces.readers.dataset import DataSet
-from facelab.faces.readers.listing import Listing, listed
+from facelab.faces.readers.listing import Listing, told_by_name
 
 _NAME = re.compile(r"(\d+)_(\d+)([MF])(\d{2})\.jpg", re.IGNORECASE)
 
 
 def read(root: Path, files: list[str]) -> Listing:
     """Names such as 009055_1M54.JPG: person, number of the photo, gender, age in years."""
-    rows, skipped = [], []
-    for file in files:
-        name = Path(file).name
-        if not name.lower().endswith(".jpg"):
-            continue
-        if (parts := _NAME.fullmatch(name)) is None:
-            skipped.append((file, "name is not person_number, gender and age"))
-            continue
-        gender = {"F": "female", "M": "male"}[parts[3].upper()]
-        rows.append({"file": file, "identity": parts[1], "age": int(parts[4]), "gender": gender})
-    return listed(rows, skipped)
+
+    def labels(name: re.Match) -> dict:
+        return {"identity": name[1], "age": int(name[4]), "gender": {"F": "female", "M": "male"}[name[3].upper()]}
+
+    return told_by_name(files, _NAME, "person_number, gender and age", labels)
 
 
 _SIGN = "[0-9]*_*[MF][0-9][0-9].[jJ][pP][gG]"

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from facelab.faces.readers.dataset import DataSet
-from facelab.faces.readers.listing import Listing, listed
+from facelab.faces.readers.listing import Listing, told_by_name
 
 GENDERS = ("male", "female")
 ETHNICITIES = ("white", "black", "asian", "indian", "other")
@@ -14,17 +14,12 @@ _NAME = re.compile(r"(\d+)_([01])_([0-4])_\d+\.jpg(\.chip\.jpg)?", re.IGNORECASE
 
 def read(root: Path, files: list[str]) -> Listing:
     """Labels from names `age_gender_ethnicity_date.jpg.chip.jpg`; a few of the official names lack a part: skipped."""
-    rows, skipped = [], []
-    for file in files:
-        name = Path(file).name
-        if not name.lower().endswith(".jpg"):
-            continue
-        if (parts := _NAME.fullmatch(name)) is None:
-            skipped.append((file, "name is not age_gender_ethnicity_date.jpg"))
-            continue
-        age, gender, ethnicity = (int(part) for part in parts.groups()[:3])
-        rows.append({"file": file, "age": age, "gender": GENDERS[gender], "ethnicity": ETHNICITIES[ethnicity]})
-    return listed(rows, skipped)
+
+    def labels(name: re.Match) -> dict:
+        age, gender, ethnicity = (int(part) for part in name.groups()[:3])
+        return {"age": age, "gender": GENDERS[gender], "ethnicity": ETHNICITIES[ethnicity]}
+
+    return told_by_name(files, _NAME, "age_gender_ethnicity_date.jpg", labels)
 
 
 SET = DataSet(
