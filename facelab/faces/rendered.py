@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -127,12 +128,16 @@ def speed(
 def _render(sittings: list[Sitting], size: int, device: torch.device):
     images, landmarks = [], []
     for s in sittings:
-        actions = expressions.actions(s.expression, s.intensity, s.variant)
-        mesh = bust.make(s.person, actions, device=device)
+        mesh = _mesh(s.person, s.expression, s.intensity, s.variant, device)
         a, b = photograph(mesh, list(s.shots), size)
         images.append(a)
         landmarks.append(b)
     return np.concatenate(images), np.concatenate(landmarks)
+
+
+@lru_cache(maxsize=4)  # for who photographs one face again and again, turned or lit otherwise
+def _mesh(person, expression: str, intensity: float, variant: int, device: torch.device) -> bust.Bust:
+    return bust.make(person, expressions.actions(expression, intensity, variant), device=device)
 
 
 def _fill(folder: Path, name: str, sittings: list[Sitting], size: int, device, progress: bool) -> None:

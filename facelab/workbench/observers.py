@@ -1,6 +1,7 @@
 """Who looks at a face: networks that read it in words, filters that respond, probes, a student that encodes it."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ class Observers:
             if name not in READINGS:
                 raise unknown("network to read a head with", name, READINGS)
         self.device, self.missing, self.probes, self.filters = device, {}, list(probes), {}
+        self._pool = ThreadPoolExecutor(2)  # the networks look side by side, each with one thread
         self.nets = self._sources(READINGS) if nets is None else dict(nets)
         self.net = self._sources(["identity"]).get("identity") if net is None else net
         self.student = nets_room.load("student", device=device) if student is None else student
@@ -121,10 +123,13 @@ class Observers:
 
     def see(self, faces: FaceSet) -> Seen:
         """What all of them make of these faces."""
-        captured = self._captured(faces)
         with one_thread():
-            said = {name: net.predict(faces) for name, net in self.nets.items()}
-            codes = self.student.predict(faces)
+            asked = {name: self._pool.submit(net.predict, faces) for name, net in self.nets.items()}
+            codes = self._pool.submit(self.student.predict, faces)
+            if any(net is self.net for net in (*self.nets.values(), self.student)):
+                wait([*asked.values(), codes])  # what listens to a module's layers must not hear another pass
+            captured = self._pool.submit(self._captured, faces).result()
+            said, codes = {name: answer.result() for name, answer in asked.items()}, codes.result()
         read = [{name: READINGS[name](said[name][i]) for name in said} for i in range(len(faces))]
         answers = [probe.decide(captured[probe.layer]) for probe in self.probes] if captured else []
         probed = [[worded(p.task, a[i]) for p, a in zip(self.probes, answers, strict=False)] for i in range(len(faces))]

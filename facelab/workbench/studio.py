@@ -187,7 +187,7 @@ class FaceStudio(Explorer):
         for i, ((task, by), answer) in enumerate(zip(self._table, answers + seen.probed[0], strict=True)):
             true = worded(task, label[task]) if task in label else "–"
             for x, text in zip(COLUMNS[1:3], (true, answer), strict=True):
-                artists.append(figure.text(x, self._line(i), text, fontsize=9, color=style.INK))
+                artists.append(_said(figure, x, self._line(i), text))
             said.append(f"{style.words(task)} {true}, {by}: {answer}")
         percent = self._percent(seen.responses[0])
         artists += self._bar_marks(percent, self._percent(front.responses[0]))
@@ -213,7 +213,7 @@ class FaceStudio(Explorer):
                 self._bars.add_artist(Rectangle((0, i - 0.25), min(p, TOP), 0.5, color=tint)),
                 _drawn(self._bars, [before, before], [i - 0.36, i + 0.36], color=style.INK, lw=1.4),
                 _drawn(self._bars, [min(p, TOP)], [i], marker=marker, color=tint, mec="white", ms=8, clip_on=False),
-                self._bars.text(TOP + 8, i, f"{style.number(p, 0)} %", fontsize=8.5, va="center"),
+                _said(self._bars, TOP + 8, i, f"{style.number(p, 0)} %", fontsize=8.5, va="center"),
             ]
         return artists
 
@@ -224,7 +224,7 @@ class FaceStudio(Explorer):
         if swept:
             fits = self._swept[1] == self._others(over)
             title = f"tuning: {over} alone changes" if fits else f"tuning to {over} at earlier settings"
-        artists = [ax.text(0, 1.05, title, transform=ax.transAxes, fontsize=9, color=style.INK)]
+        artists = [_said(ax, 0, 1.05, title, transform=ax.transAxes)]
         for i, p in enumerate(percent):
             tint, marker = style.RIVALS[i]
             if swept:
@@ -243,7 +243,7 @@ class FaceStudio(Explorer):
         said = f"student's code, {len(code)} numbers (blue −, red +): cosine {style.number(cosine)} with frontal"
         return [
             ax.imshow(cells.reshape(-1, DEEP).T, aspect="auto", **look),
-            ax.text(0, 1.12, said, transform=ax.transAxes, fontsize=9, color=style.INK),
+            _said(ax, 0, 1.12, said, transform=ax.transAxes),
         ]
 
     # ---- the sweep
@@ -317,6 +317,11 @@ class FaceStudio(Explorer):
 def _drawn(ax, x, y, **look) -> Line2D:
     """A line as `ax.plot` draws it, without looking for new limits, which takes longer than the line."""
     return ax.add_artist(Line2D(x, y, **look))
+
+
+def _said(at, x, y, text: str, **look) -> style.Line:
+    """Text in an axes (data coordinates, unless a `transform` says others) or in a figure."""
+    return at.add_artist(style.Line(x, y, text, **{"fontsize": 9, "color": style.INK} | look))
 
 
 def _own(seed: int) -> dict:

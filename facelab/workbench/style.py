@@ -4,13 +4,17 @@ The colours stay apart under protanopia and deuteranopia (a test measures it), a
 meaning a marker or a printed name says the same thing again.
 """
 
+from functools import lru_cache
 from io import BytesIO
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from facelab import tasks
 from facelab.errors import unknown
@@ -173,6 +177,28 @@ def legend(ax: Axes, *, beside: str | None = None, above: bool = False, **option
         options = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2} | options
     if ax.get_legend_handles_labels()[0] or "handles" in options:
         return ax.legend(**{"frameon": False, "fontsize": 8.5, "handlelength": 1.6, **options})
+
+
+class Line(Text):
+    """A line of text that Pillow draws, in a fraction of the time that matplotlib takes for one: for what is drawn
+    again at every move of a slider. Left-aligned, upright, on its baseline or (va="center") about its middle."""
+
+    def draw(self, renderer):
+        text = self.get_text()
+        font = _font(self.get_fontweight(), renderer.points_to_pixels(self.get_fontsize()))
+        anchor = "lm" if self.get_verticalalignment() == "center" else "ls"
+        left, top, right, bottom = font.getbbox(text, anchor=anchor)
+        cover = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+        ImageDraw.Draw(cover).text((-left, -top), text, fill=255, font=font, anchor=anchor)
+        pixels = np.empty((cover.height, cover.width, 4), np.uint8)
+        pixels[..., :3], pixels[..., 3] = np.round(255 * np.array(to_rgb(self.get_color()))), np.asarray(cover)[::-1]
+        x, y = self.get_transform().transform(self.get_position())
+        renderer.draw_image(renderer.new_gc(), round(x + left), round(y - bottom), pixels)
+
+
+@lru_cache(maxsize=32)
+def _font(weight, pixels: float):
+    return ImageFont.truetype(findfont(FontProperties(weight=weight)), pixels)
 
 
 def encode(pixels: np.ndarray) -> bytes:

@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib import colors
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from facelab import tasks
 from facelab.filters.causal import CausalCurve
@@ -68,6 +71,21 @@ def test_labels_carry_units():
     for task in tasks.TASKS.values():
         if task.kind != "identity":
             assert "(" in style.label(task.name) and "(" in style.error_label(task.name)
+
+
+@pytest.mark.parametrize("where", ["baseline", "center"])
+def test_a_quick_line_of_text_stands_where_matplotlib_puts_it(where):
+    boxes = []
+    for kind in (Text, style.Line):
+        canvas = FigureCanvasAgg(Figure(figsize=(3, 1), dpi=100))
+        look = {"fontsize": 9, "color": "#c00000", "verticalalignment": where}
+        canvas.figure.add_artist(kind(0.1, 0.4, "yaw −30°: 87 %", **look))
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba()).astype(int)
+        inked = np.argwhere(pixels[..., 1] < 128)
+        boxes.append([*inked.min(0), *inked.max(0)])
+        assert (pixels[..., 0] >= pixels[..., 1]).all() and len(inked) > 100
+    assert np.abs(np.subtract(*boxes)).max() <= 3, boxes  # pixels
 
 
 def test_contact_sheet(faces):

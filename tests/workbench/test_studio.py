@@ -251,3 +251,11 @@ def test_what_follows_a_slider_is_a_draft_of_what_networks_see(make, asked, monk
         assert [size for _, size in asked] == [32, shown.FINE]
 
     asyncio.run(move())
+
+
+def test_the_filters_network_may_be_the_student_too(make, net):
+    pooled = nets.wrap(nn.Sequential(*net.module, nn.AdaptiveAvgPool2d(1), nn.Flatten()), size=8, name="pooled")
+    alone, both = make(net=pooled).set(yaw=-30), make(net=pooled, student=pooled).set(yaw=-30)
+    seen = [shown._looked_at()[1] for shown in (alone, both)]
+    assert np.array_equal(seen[0].responses, seen[1].responses) and seen[1].codes.shape == (1, 4)
+    assert np.allclose(seen[1].codes, pooled.predict(both._looked_at()[0]))
