@@ -99,9 +99,12 @@ def draw(sittings: list[Sitting], *, size: int = 128, device="auto", name: str =
     size, where = presets.whole("size", size, *_SIZES), devices.device(device)
     if not sittings:
         raise ValueError(f"face set {name!r}: no sittings, so there is nothing to draw")
-    with _workers(where) as pool:
-        drawn = list(pool.map(lambda sitting: _render([sitting], size, where), sittings))
-    images, landmarks = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
+    if len(sittings) == 1:  # threads would take longer to begin than they save
+        images, landmarks = _render(sittings, size, where)
+    else:
+        with _workers(where) as pool:
+            drawn = list(pool.map(lambda sitting: _render([sitting], size, where), sittings))
+        images, landmarks = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
     return FaceSet(name, images, presets.labels(sittings, name), landmarks)
 
 

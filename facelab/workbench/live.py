@@ -22,7 +22,7 @@ from facelab.errors import unknown
 from facelab.workbench import style
 
 log = logging.getLogger(__name__)
-WAIT = 0.01  # seconds in which further changes are collected before a picture is drawn
+WAIT = 0.003  # seconds in which further changes are collected before a picture is drawn
 IDLE = 0.3  # seconds without a change after which a draft is drawn again in full
 DPI = 100
 LABEL, WIDTH = "12em", "28em"  # of a control
@@ -134,6 +134,17 @@ class Explorer:
         """What the controls in `MOVES` add to the drawn figure, and the line that says what is seen."""
         return [], self._scene.text
 
+    def glimpse(self) -> None:
+        """Called before a draft is drawn: may `send` what is ready sooner, put into the frame shown last."""
+
+    def send(self, pixels: np.ndarray) -> None:
+        """Show these pixels (h, w, 3 or 4), a passing picture that nothing keeps."""
+        self._put_picture(style.encode(pixels, draft=True), "jpeg")
+
+    def _put_picture(self, encoded: bytes, kind: str) -> None:
+        with self.image.hold_sync():
+            self.image.format, self.image.value = kind, encoded
+
     def __repr__(self) -> str:
         return f"{type(self).__name__} ({self._said()}): {self._text or self._error}"
 
@@ -194,6 +205,8 @@ class Explorer:
             return
         self.draft = draft
         try:
+            if draft and self._scene is not None:
+                self.glimpse()
             self._bytes, self._text = self._drawn()
         except Exception as error:
             self._show(error)
@@ -207,7 +220,7 @@ class Explorer:
             log.error("%s could not draw %s", type(self).__name__, self.settings, exc_info=error)
             self._bytes, self._text, self._scene = b"", "", None
             said = f"<b>Cannot draw this:</b> {escape(str(error))}"
-        self.image.value = self._bytes
+        self._put_picture(self._bytes, "jpeg" if self.draft else "png")
         self.image.layout.display = "none" if error else ""
         self.status.value = f'<div role="status" style="line-height: 1.4">{said}</div>'
 
@@ -228,7 +241,7 @@ class Explorer:
         for artist in marks:
             artist.draw(canvas.get_renderer())
             artist.remove()
-        return style.encode(np.asarray(canvas.buffer_rgba())), text
+        return style.encode(np.asarray(canvas.buffer_rgba()), draft=self.draft), text
 
 
 class _Scene(NamedTuple):

@@ -32,6 +32,7 @@ SWEPT = ("yaw", "pitch", "roll", "age", "gender", "intensity", "light", "brightn
 STEPS = 13  # pictures of a sweep
 PAUSE = 0.02  # seconds between them, for the button and the sliders to be heard
 TOP = 150  # %: where a bar ends, whatever the number beside it
+EDGE = 4  # pixels left and above of the face
 DEEP = 8  # numbers of a code below each other
 COLUMNS = (0.372, 0.485, 0.635, 0.785)  # of the table of readings
 
@@ -109,13 +110,27 @@ class FaceStudio(Explorer):
     def _photographed(self, sitting: Sitting, size: int) -> FaceSet:
         return rendered.draw([sitting], size=size, device=self.device, name="studio")
 
-    def _looked_at(self) -> tuple[FaceSet, Seen]:
-        """The face of now and what is made of it; kept until a setting changes."""
+    def _face(self) -> FaceSet:
+        """The face of now; kept until a setting changes."""
         sitting = self.sitting()
         if self._last[0] != sitting:
-            face = self._photographed(sitting, self.size)
-            self._last = sitting, face, self.observers.see(face)
+            self._last = sitting, self._photographed(sitting, self.size), None
+        return self._last[1]
+
+    def _looked_at(self) -> tuple[FaceSet, Seen]:
+        """The face of now and what is made of it; kept until a setting changes."""
+        face = self._face()
+        if self._last[2] is None:
+            self._last = *self._last[:2], self.observers.see(face)
         return self._last[1:]
+
+    def glimpse(self):
+        """The head follows a slider at once, what is read of it as soon as it has been read."""
+        face = self._face()
+        if self._last[2] is None:
+            frame = np.asarray(self._scene.canvas.buffer_rgba()).copy()
+            frame[EDGE : EDGE + self.FINE, EDGE : EDGE + self.FINE, :3] = self._picture(face)
+            self.send(frame)
 
     def _frontal(self) -> Seen:
         """What is made of the person of now, frontal and neutral, with the age and gender the seed gives them."""
@@ -180,8 +195,8 @@ class FaceStudio(Explorer):
 
     def mark(self, over, **_moving):
         (face, seen), front, figure = self._looked_at(), self._frontal(), self._scene.canvas.figure
-        bottom = round(figure.bbox.height) - self.FINE - 4
-        artists, said = [figure.figimage(self._picture(face)[::-1], 4, bottom, origin="lower")], []
+        bottom = round(figure.bbox.height) - self.FINE - EDGE
+        artists, said = [figure.figimage(self._picture(face)[::-1], EDGE, bottom, origin="lower")], []
         answers = [seen.read[0].get(task, "–") for task, _ in self._table[: len(self._table) - len(seen.probed[0])]]
         label = face.labels.iloc[0]
         for i, ((task, by), answer) in enumerate(zip(self._table, answers + seen.probed[0], strict=True)):

@@ -201,12 +201,13 @@ def _font(weight, pixels: float):
     return ImageFont.truetype(findfont(FontProperties(weight=weight)), pixels)
 
 
-def encode(pixels: np.ndarray) -> bytes:
-    """Pixels uint8 (h, w, 3 or 4) as a PNG; transparency is dropped.
+def encode(pixels: np.ndarray, *, draft: bool = False) -> bytes:
+    """Pixels uint8 (h, w, 3 or 4) as a PNG, or for a draft as a JPEG, which is made sooner; transparency is dropped.
 
     >>> encode(np.zeros((2, 2, 3), np.uint8))[:4]
     b'\\x89PNG'
     """
     out = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(out, format="png", compress_level=1)
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+    image.save(out, format="jpeg", quality=85, subsampling=0) if draft else image.save(out, "png", compress_level=1)
     return out.getvalue()

@@ -31,14 +31,14 @@ SERVERS = {
 }  # fmt: skip
 
 # Presses are timed in the page itself: from the key's event to the picture that has been decoded and shown.
-TIMING = """([image, handle, key, n]) => new Promise((done) => {
-    const times = []; let began = 0;
-    handle.addEventListener("keydown", () => { began = performance.now(); }, {capture: true});
+TIMING = """([image, handle, key, n, nth]) => new Promise((done) => {
+    const times = []; let began = 0, loads = 0;
+    handle.addEventListener("keydown", () => { began = performance.now(); loads = 0; }, {capture: true});
     const press = () => { handle.focus(); handle.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true})); };
     image.addEventListener("load", () => requestAnimationFrame(() => {
-        if (!began) return;  // the draft drawn again in full
+        if (!began || ++loads < nth) return;  // 0: the draft drawn again in full
         times.push(performance.now() - began); began = 0;
-        times.length < n ? setTimeout(press, 700) : done(times);
+        times.length < n ? setTimeout(press, 1500) : done(times);
     }));
     press();
 })"""
@@ -180,7 +180,7 @@ class Shown:
             arg=[self.image.element_handle(), self.said.element_handle(), *before],
         )
 
-    def seconds(self, name: str, key: str = "ArrowRight", n: int = 9) -> list[float]:
-        """Seconds from a key on a slider to the picture that follows, n times."""
+    def seconds(self, name: str, key: str = "ArrowRight", n: int = 9, nth: int = 1) -> list[float]:
+        """Seconds from a key on a slider to the nth picture that follows, n times."""
         handles = [self.image.element_handle(), self.slider(name).element_handle()]
-        return [ms / 1000 for ms in self.page.evaluate(TIMING, [*handles, key, n])]
+        return [ms / 1000 for ms in self.page.evaluate(TIMING, [*handles, key, n, nth])]

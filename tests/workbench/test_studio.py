@@ -259,3 +259,25 @@ def test_the_filters_network_may_be_the_student_too(make, net):
     seen = [shown._looked_at()[1] for shown in (alone, both)]
     assert np.array_equal(seen[0].responses, seen[1].responses) and seen[1].codes.shape == (1, 4)
     assert np.allclose(seen[1].codes, pooled.predict(both._looked_at()[0]))
+
+
+def test_the_head_follows_before_what_is_read_of_it(make, monkeypatch):
+    sent = []
+
+    async def moved():
+        shown = make()
+        before = np.asarray(shown._scene.canvas.buffer_rgba()).copy()
+        monkeypatch.setattr(FaceStudio, "send", lambda self, pixels: sent.append(pixels.copy()))
+        shown.controls["yaw"].value = 45
+        shown._later.cancel()
+        shown._follow()
+        shown._idle.cancel()
+        return shown, before
+
+    shown, before = asyncio.run(moved())
+    (glimpse,) = sent
+    head = np.s_[studio.EDGE : studio.EDGE + shown.FINE, studio.EDGE : studio.EDGE + shown.FINE, :3]
+    final = np.asarray(shown._scene.canvas.buffer_rgba())
+    assert np.array_equal(glimpse[head], final[head]) and not np.array_equal(glimpse[head], before[head])
+    glimpse[head], before[head] = 0, 0
+    assert np.array_equal(glimpse, before)  # nothing else has changed yet
