@@ -397,8 +397,22 @@ def _publish(name: str, out: Path | None, reference: str) -> None:
     root = runs.root()
     where = runs.folder(reference, root / "reports" / "reference")
     click.echo(references.publish(runs.folder(name, out), where))
-    if reference == references.RUN and references.refresh(root):
-        click.echo(root / references.PAGE)
+    for page in references.refresh(root):
+        click.echo(page)
+
+
+@main.command()
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="A folder with london_set, UTKFace and MTFL, to ask too."
+)
+def cards(photos: Path | None) -> None:
+    """Measure the networks that come with facelab group by group, and write their cards (reports/reference)."""
+    with _plainly():
+        from facelab.workbench import models, reference, runs
+
+        click.echo(models.measure(runs.root() / "reports" / "reference", photos))
+        for page in reference.refresh(runs.root()):
+            click.echo(page)
 
 
 @main.command()

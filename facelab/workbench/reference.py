@@ -4,7 +4,9 @@ A number in a page stands between two comments that name its key and format,
 
     <!--result 02.yaw.score .2f-->0.96<!--/result-->
 
-so the page reads well as it is and can be refreshed, or checked, against the results.
+so the page reads well as it is and can be refreshed, or checked, against the results. A key of the run `rendered`
+stands as it is; photographs/… are those of that run, models/… the group results of `models.json`, detect/… the shares
+of faces that the detector misses.
 """
 
 import json
@@ -14,10 +16,12 @@ from pathlib import Path
 
 from facelab import cache
 from facelab.errors import unknown
-from facelab.workbench import report, runs
+from facelab.workbench import models, papers, report, runs
 
 PAGE = "README.md"  # at the root; its numbers come from this reference run:
 RUN = "rendered"
+PAGES = (PAGE, "notebooks/limits.md")  # whose numbers are refreshed
+DETECT = "benchmarks/detect.json"
 _MARK = re.compile(r"<!--result (?P<key>\S+?)(?::(?P<field>\w+))? (?P<format>\S+?)-->.*?<!--/result-->", re.DOTALL)
 _FIELDS = ("value", "low", "high", "paper")
 
@@ -133,11 +137,50 @@ def read(reference: Path) -> dict:
     return json.loads((reference / "results.json").read_text(encoding="utf-8"))
 
 
-def refresh(root: Path) -> bool:
-    """Set the numbers of the README at `root` from the reference run `rendered`; True if the page changed."""
-    page = root / PAGE
-    text = page.read_text(encoding="utf-8")
-    fresh = interpolate(text, read(root / "reports" / "reference" / RUN))
-    if fresh != text:
-        cache.write_text(page, fresh)
-    return fresh != text
+def committed(root: Path) -> dict[str, dict]:
+    """Every committed result below `root`, by the names that pages use."""
+    folder, known = root / "reports" / "reference", {}
+    for run in sorted(folder.glob("*/results.json")):
+        prefix = "" if run.parent.name == RUN else f"{run.parent.name}/"
+        known |= {f"{prefix}{key}": entry for key, entry in read(run.parent).items() if key != "run"}
+    if (folder / models.RESULTS).exists():
+        known |= {f"models/{key}": entry for key, entry in models.read(folder).items()}
+    if (folder / DETECT).exists():
+        for row in json.loads((folder / DETECT).read_text(encoding="utf-8"))["rows"]:
+            if row["what"] == "recall" and row["by"] == "all":
+                entry = {"value": 1 - row["value"], "low": 1 - row["high"], "high": 1 - row["low"], "unit": "share"}
+                entry |= {"paper": None, "note": f"a sample of {row['n']:,} faces, MTCNN"}
+                known[f"detect/{row['of'].replace(' ', '_')}.missed"] = entry
+    return known
+
+
+def commands(root: Path) -> dict[str, str]:
+    """What makes the results of each notebook again: "03" or "photographs/08" → a command."""
+    folder = root / "reports" / "reference"
+    made = {"detect/LFW": "python tests/benchmarks/bench_detect.py --photos FOLDER"}
+    made["detect/UTKFace"] = made["detect/LFW"]
+    for run in sorted(folder.glob("*/results.json")):
+        prefix = "" if run.parent.name == RUN else f"{run.parent.name}/"
+        for notebook, about in read(run.parent)["run"]["notebooks"].items():
+            asked = about["parameters"]
+            photos = " --set photos=FOLDER" if asked.get("photos") else ""
+            made[prefix + notebook[:2]] = f"facelab report {notebook[:2]} --profile {asked['profile']}{photos}"
+    return made
+
+
+def refresh(root: Path) -> list[Path]:
+    """Set the numbers of the pages below `root` from the committed results, and write the page beside the papers and
+    the model cards again where their lists are there. The pages that changed."""
+    folder, known, fresh = root / "reports" / "reference", committed(root), {}
+    for page in PAGES:
+        if (root / page).exists():
+            fresh[root / page] = interpolate((root / page).read_text(encoding="utf-8"), known)
+    if (folder / papers.LIST).exists():
+        listed = papers.read((folder / papers.LIST).read_text(encoding="utf-8"))
+        fresh[folder / papers.PAGE] = papers.write(listed, known, commands(root))
+    if (folder / models.RESULTS).exists():
+        fresh[folder / models.PAGE] = models.write(known)
+    changed = [page for page, text in fresh.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
+    for page in changed:
+        cache.write_text(page, fresh[page])
+    return changed

@@ -1,0 +1,75 @@
+"""Model cards: they are those of the weight files and of what was measured, and the page of limits quotes the same."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from facelab.nets import narrow
+from facelab.transfer import served
+from facelab.workbench import models, reference
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "reports" / "reference"
+KNOWN = reference.committed(ROOT)
+
+
+def test_the_committed_cards_are_those_of_headers_and_results():
+    page = (FOLDER / models.PAGE).read_text(encoding="utf-8")
+    assert page == models.write(KNOWN), "run `facelab report --publish rendered`"
+
+
+def test_every_weight_file_has_a_card():
+    files = set(narrow.FILE.parent.glob("*.safetensors"))
+    assert files == {card.file for card in models.CARDS.values()}
+
+
+@pytest.mark.parametrize("name", models.CARDS)
+def test_every_network_was_measured_on_each_group_of_rendered_people(name):
+    groups = {key.split(".", 3)[3] for key in KNOWN if key.startswith(f"models/{name}.rendered.")}
+    by = {group.split(".")[0] for group in groups}
+    assert by == {"all", "gender", "ethnicity", "age"}
+    assert {"gender.female", "gender.male", "ethnicity.black", "ethnicity.white", "age.0-12", "age.65+"} <= groups
+    for key, entry in KNOWN.items():
+        if key.startswith("models/"):
+            assert entry["low"] <= entry["value"] <= entry["high"], key
+
+
+def test_a_card_says_what_the_header_says():
+    page = models.write(KNOWN)
+    _, about = narrow.read()
+    card = page.split("\n## vgg-narrow\n")[1].split("\n## ")[0]
+    assert f"`{about['command']}`" in card and "16,500 rendered faces" in card
+    assert f"| bytes of the file | {narrow.FILE.stat().st_size:,} |" in card
+    assert page.index("notebooks/limits.md") < page.index("\n## ")
+
+
+def test_a_card_that_quotes_what_nobody_recorded():
+    key = models.CARDS["student"].results[0]
+    known = {other: entry for other, entry in KNOWN.items() if other != key}
+    with pytest.raises(ValueError, match=f"unknown result .card of student. '{key}': did you mean"):
+        models.write(known)
+
+
+def test_measuring_without_photographs_keeps_those_of_before(tmp_path, monkeypatch):
+    old = {"student.utkface.a.all.everybody": {"value": 1}, "student.rendered.gone.all.everybody": {"value": 2}}
+    (tmp_path / models.RESULTS).write_text(json.dumps(old))
+    fresh = {"student.rendered.b.all.everybody": {"value": 3}}
+    monkeypatch.setattr(served, "measure", lambda photos, device: fresh)
+    models.measure(tmp_path)
+    assert models.read(tmp_path) == {key: row for key, row in (old | fresh).items() if "gone" not in key}
+
+
+def test_the_page_of_limits_quotes_the_committed_results():
+    text = (ROOT / "notebooks" / "limits.md").read_text(encoding="utf-8")
+    assert len(re.findall("<!--result ", text)) > 20
+    assert text == reference.interpolate(text, KNOWN), "run `facelab report --publish rendered`"
+    for page in ("README.md", "notebooks/README.md", "reports/reference/models.md"):
+        assert "limits.md" in (ROOT / page).read_text(encoding="utf-8"), page
+
+
+def test_links_of_the_new_pages_resolve():
+    for page in (ROOT / "notebooks" / "limits.md", FOLDER / models.PAGE):
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
