@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from facelab.nets import narrow
 from facelab.transfer import served
-from facelab.workbench import models, reference
+from facelab.workbench import models, reference, runs
+from facelab.workbench.cli import main
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "reports" / "reference"
@@ -59,6 +61,19 @@ def test_measuring_without_photographs_keeps_those_of_before(tmp_path, monkeypat
     monkeypatch.setattr(served, "measure", lambda photos, device: fresh)
     models.measure(tmp_path)
     assert models.read(tmp_path) == {key: row for key, row in (old | fresh).items() if "gone" not in key}
+
+
+def test_the_command_measures_and_writes_the_cards(tmp_path, monkeypatch):
+    (tmp_path / "reports" / "reference").mkdir(parents=True)
+    asked = []
+    monkeypatch.setattr(runs, "root", lambda: tmp_path)
+    monkeypatch.setattr(served, "measure", lambda photos, device: asked.append(photos) or {"pose.rendered.a": {}})
+    monkeypatch.setattr(models, "write", lambda known: f"cards of {', '.join(known)}\n")
+    said = CliRunner().invoke(main, ["cards", "--photos", "album"])
+    assert said.exit_code == 0, said.output
+    assert asked == [Path("album")] and said.output.splitlines()[-1].endswith("models.md")
+    page = (tmp_path / "reports" / "reference" / "models.md").read_text(encoding="utf-8")
+    assert page == "cards of models/pose.rendered.a\n"
 
 
 def test_the_page_of_limits_quotes_the_committed_results():
