@@ -1,0 +1,120 @@
+"""What a cut of the multiplications takes off the time, runtime by runtime.
+
+    python tests/benchmarks/bench_sparse.py [--nets vgg-narrow identity] [--cuts 56 72] [--rounds 30] [--compiled]
+
+Parent and cut network take turns in every runtime (`fl.cost.compare`), one thread, batch 1 and 32, and the ratio is the
+median over rounds of that within a round. The head is one linear layer on the average over the image. Time depends on
+how many filters are left and not on which, so every layer keeps its first ones, the same share in all, such that the
+MACs come as near to the cut as widths allow. "head": each layer loses one filter only, so that the head's part is seen.
+Writes sparse.json and sparse.md. Goal: time cut in the same runtime ≥ 0.95 × MACs cut.
+"""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import facelab as fl
+from facelab.filters import sparse
+from facelab.nets.net import Net
+
+OUT = Path(__file__).parents[2] / "reports" / "reference" / "benchmarks" / "sparse.json"
+GOAL = 0.95
+RUNTIMES = ("eager", "channels_last", "channels_last_bf16", "onnxruntime")
+
+
+def thinned(net: Net, share: float) -> Net:
+    """The network with the first `share` of every layer's filters, at least one and never all, and a new head."""
+    widths = {name: conv.out_channels for name, conv in net.convs.items()}
+    keep = {name: np.arange(max(1, min(c - 1, round(share * c)))) for name, c in widths.items()}
+    return sparse.cut(net, keep, head="pool", outputs=1)
+
+
+def cut_to(net: Net, wanted: float) -> Net:
+    """The thinned network whose cut of the MACs, in per cent, is nearest to `wanted`; found by bisection."""
+    whole, low, high, best = fl.cost.count(net).macs, 0.0, 1.0, None
+    for _ in range(8):
+        share = (low + high) / 2
+        small = thinned(net, share)
+        cut = 100 * (1 - fl.cost.count(small).macs / whole)
+        if best is None or abs(cut - wanted) < abs(best[0] - wanted):
+            best = cut, small
+        low, high = (share, high) if cut > wanted else (low, share)
+    return best[1]
+
+
+def compare(net: Net, small: Net, what: str, batch: int, **settings) -> list[dict]:
+    """One row a runtime."""
+    table = fl.cost.compare(net, small, batch=batch, threads=1, **settings).table().set_index("what")
+    macs = float(table.loc["macs", "cut"])
+    rows = []
+    for runtime in settings["runtimes"]:
+        row = table.loc[runtime]
+        rows.append({
+            "net": net.name, "cut": what, "macs_cut": macs, "batch": batch, "runtime": runtime, "whole_ms": row["a"],
+            "cut_ms": row["b"], "ratio": row["ratio"], "ratio_low": row["low"], "ratio_high": row["high"],
+            "time_cut": row["cut"], "time_over_macs": row["cut"] / macs if macs > 1 else None,
+            "total_cut": 100 * (1 - row["against_eager"]),
+        })  # fmt: skip
+    return rows
+
+
+def page(found: dict) -> str:
+    run = found["run"]
+    lines = [
+        "# Cut networks, runtime by runtime", "",
+        f"Written by `tests/benchmarks/bench_sparse.py`: one thread, {run['rounds']} rounds in turns, medians; "
+        f"ratio with quartiles in brackets. Time cut: in the same runtime. In all: against the whole network in eager "
+        f"float32. Goal: time cut ≥ {run['goal']:g} × MACs cut.", "",
+        "| network | cut | MACs | batch | runtime | whole, ms | cut, ms | ratio | time cut | over MACs | in all |",
+        "|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    for r in found["rows"]:
+        share = "" if r["time_over_macs"] is None else f"{r['time_over_macs']:.2f}"
+        ratio = f"{r['ratio']:.2f} ({r['ratio_low']:.2f}–{r['ratio_high']:.2f})"
+        lines.append(
+            f"| {r['net']} | {r['cut']} | {r['macs_cut']:.1f} % | {r['batch']} | {r['runtime']} "
+            f"| {r['whole_ms']:.2f} | {r['cut_ms']:.2f} | {ratio} | {r['time_cut']:.0f} % | {share} "
+            f"| {r['total_cut']:.0f} % |"
+        )
+    lines += ["", f"torch {run['torch']}; load of the machine (other programs ran on it): {run['load_before']:.1f} to "
+              f"{run['load_after']:.1f}.", ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", nargs="+", default=["vgg-narrow", "identity"])
+    parser.add_argument("--cuts", type=float, nargs="+", default=[56, 72], help="of the MACs, in per cent")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--runtimes", nargs="+", default=list(RUNTIMES))
+    parser.add_argument("--compiled", action="store_true", help="also by torch.compile: minutes a network")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    load, rows = os.getloadavg()[0], []
+    runtimes = [*options.runtimes, *(["compiled"] if options.compiled else [])]
+    settings = {"runtimes": runtimes, "rounds": options.rounds, "warmup": options.warmup}
+    for name in options.nets:
+        net = fl.nets.load(name, device="cpu")
+        cuts = {"head": thinned(net, 1.0), **{f"−{cut:g} %": cut_to(net, cut) for cut in options.cuts}}
+        for batch in options.batches:
+            for what, small in cuts.items():
+                rows += compare(net, small, what, batch, **settings)
+    run = {"torch": torch.__version__, "threads": 1, "rounds": options.rounds, "processor": platform.machine(),
+           "load_before": load, "load_after": os.getloadavg()[0], "goal": GOAL}  # fmt: skip
+    found = {"run": run, "rows": rows}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+    print(page(found))
+
+
+if __name__ == "__main__":
+    main()
