@@ -13,7 +13,7 @@ def load(name: str = "rendered/wild", *, root: str | Path | None = None, size: i
     """The faces of that name: a rendered set (`rendered.load`), or a public data set (`readers.read`) from its folder.
 
     root: the folder of a public set (`readers.table` lists them, and what is expected below it); default: where
-    `facelab faces fetch` puts it. size: pixels a side.
+    `facelab faces fetch` puts it, or a folder in $FACELAB_PHOTOS. size: pixels a side.
     options: of a rendered set, seed, device and those of its preset; of a public set, rows and broken. Both kinds are
     kept in the cache. ValueError for an unknown name or option; FileNotFoundError for another folder.
 
@@ -22,10 +22,10 @@ def load(name: str = "rendered/wild", *, root: str | Path | None = None, size: i
     """
     if name in readers.SETS:
         data = readers.SETS[name]
-        if root is None and data.here(fetch.folder(name)):
-            root = fetch.folder(name)
+        root = fetch.found(data) if root is None else root
         if root is None:
-            raise ValueError(f"face set {name!r} is read from your disk: say root=…, its folder with {data.layout}")
+            where = "say root=…, its folder, or set FACELAB_PHOTOS to a folder that holds it; expected is"
+            raise ValueError(f"face set {name!r} is read from your disk: {where} {data.layout}")
         for option in options:
             if option not in ("rows", "broken"):
                 raise unknown(f"option of {name!r}", option, ("rows", "broken"))

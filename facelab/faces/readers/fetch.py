@@ -1,5 +1,6 @@
 """Fetching the few public sets that a library may download; for the others, what to do instead."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,17 @@ def folder(name: str) -> Path:
     'sets/lfw'
     """
     return cache.folder() / "sets" / name
+
+
+def found(data: DataSet) -> Path | None:
+    """Where a set lies that nobody named a folder for: where it was fetched to, or one of the folders in
+    $FACELAB_PHOTOS; None if it is in neither."""
+    places, photos = [folder(data.name)], os.environ.get("FACELAB_PHOTOS", "")
+    if photos:
+        if not Path(photos).expanduser().is_dir():
+            raise FileNotFoundError(f"FACELAB_PHOTOS names {photos}: expected a folder that holds public sets")
+        places += sorted(place for place in Path(photos).expanduser().iterdir() if place.is_dir())
+    return next((place for place in places if data.here(place)), None)
 
 
 def how(data: DataSet) -> str:
