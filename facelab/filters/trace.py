@@ -148,8 +148,13 @@ def trace(net, is_layer=childless) -> tuple[fx.GraphModule, dict[str, tuple[fx.N
     (input, output) in the record.
 
     ValueError where the way through the network depends on values, cannot be recorded for another reason, or where the
-    record computes something else.
+    record computes something else; where a part of the network has a name that the record needs itself ("code").
     """
+    if taken := [name for name, _ in net.module.named_children() if hasattr(fx.GraphModule, name)]:
+        raise ValueError(
+            f"a part of {net.name!r} is called {taken[0]!r}, and so is something of torch.fx.GraphModule, which "
+            "records its calls: give that part another name"
+        )
     try:
         graph, tracer = _record(net, is_layer)
     except Branches:

@@ -561,6 +561,19 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
 
 
 @torch.no_grad()
+def test_a_part_with_a_name_of_the_record_is_refused():
+    class Coder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.code = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.code(self.conv(x).mean((2, 3)))
+
+    with pytest.raises(ValueError, match="a part of 'coder' is called 'code'.*give that part another name"):
+        sparse.cut(nets.wrap(Coder(), size=8, name="coder"), {"conv": [0, 1]})
+
+
 def test_onnx(tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
