@@ -112,7 +112,9 @@ def test_bad_requests_are_named(options, error, says, tmp_path):
 def test_a_rendered_set_has_no_folder_and_a_set_on_disk_needs_one(tmp_path):
     with pytest.raises(ValueError, match="'rendered/wild' is rendered and has no folder"):
         load("rendered/wild", root=tmp_path)
-    with pytest.raises(ValueError, match="face set 'utkface' is read from your disk: say root=…, its folder, or set FACELAB_PHOTOS"):
+    with pytest.raises(
+        ValueError, match="face set 'utkface' is read from your disk: say root=…, its folder, or set FACELAB_PHOTOS"
+    ):
         load("utkface")
     with pytest.raises(ValueError, match="unknown face set 'utk-face': did you mean 'utkface'"):
         load("utk-face", root=tmp_path)
