@@ -58,6 +58,23 @@ def _labelled(name: str, unit: str = "") -> dict:
     return {"description": text, "style": {"description_width": LABEL}, "layout": {"width": WIDTH}}
 
 
+def _stepped(control: widgets.Dropdown) -> widgets.Widget:
+    """A list and two buttons that step through it: while a list has the focus, JupyterLab keeps its keys to itself."""
+
+    def button(sign: str, step: int, said: str) -> widgets.Button:
+        def move(_button) -> None:
+            at = control.index + step
+            if not control.disabled and 0 <= at < len(control.options):
+                control.index = at
+
+        made = widgets.Button(description=sign, tooltip=f"{said}: {control.description}", layout={"width": "2em"})
+        made.on_click(move)
+        return made
+
+    control.layout.width = f"calc({WIDTH} - 4em - 8px)"
+    return widgets.HBox([control, button("‹", -1, "the one before"), button("›", 1, "the next one")])
+
+
 class Explorer:
     """Controls and a picture. A subclass passes its controls and draws.
 
@@ -87,7 +104,8 @@ class Explorer:
         self.status = widgets.HTML()  # says the picture in words: a `widgets.Image` takes no alt text
         for name, control in controls.items():
             control.observe(lambda change, name=name: self._changed(name), names="value")
-        side = widgets.VBox([*controls.values(), *buttons], layout={"flex": "0 0 auto", "min_width": "29em"})
+        rows = [_stepped(one) if isinstance(one, widgets.Dropdown) else one for one in controls.values()]
+        side = widgets.VBox([*rows, *buttons], layout={"flex": "0 0 auto", "min_width": "29em"})
         flow = {"flex_flow": "row wrap", "align_items": "flex-start"}
         top = widgets.HBox([side, self.image], layout=flow)
         self.widget = widgets.VBox([top, self.status])

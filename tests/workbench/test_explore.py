@@ -202,3 +202,20 @@ def test_filter_explorer_shows_the_faces_with_the_highest_and_lowest_response(se
     assert shown[-2:] == [list(order[::-1][:5]), list(order[:5])]
     with pytest.raises(ValueError, match="10 faces for responses to 144"):
         explore.FilterExplorer(seen, crafts, faces[:10])
+
+
+def test_buttons_step_through_a_list(seen, crafts):
+    shown = explore.FilterExplorer(seen, crafts)
+    control = shown.controls["show"]
+    row = next(row for row in shown.widget.children[0].children[0].children if control in getattr(row, "children", ()))
+    _, back, on = row.children
+    assert [button.tooltip for button in (back, on)] == ["the one before: show", "the next one: show"]
+    before = shown.image.value
+    on.click()
+    assert control.index == 1 and shown.image.value != before
+    back.click()
+    back.click()  # stops at the first
+    assert control.index == 0 and shown.image.value == before
+    for _ in range(len(control.options) + 3):
+        on.click()
+    assert control.index == len(control.options) - 1
