@@ -164,6 +164,8 @@ def commands(root: Path) -> dict[str, str]:
         for notebook, about in read(run.parent)["run"]["notebooks"].items():
             asked = about["parameters"]
             photos = " --set photos=FOLDER" if asked.get("photos") else ""
+            if not asked.get("faces", "rendered/").startswith("rendered/"):  # a public set, where FACELAB_PHOTOS is
+                photos += f" --set faces={asked['faces']}"
             made[prefix + notebook[:2]] = f"facelab report {notebook[:2]} --profile {asked['profile']}{photos}"
     return made
 
