@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--no-browser", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("reports/reference/benchmarks/studio.json"))
     options = parser.parse_args()
+    if not 1 <= options.moves <= 15:  # steps of 5 degrees from 0: the slider of yaw ends at 90
+        parser.error(f"--moves {options.moves}: expected 1 to 15")
     torch.set_num_threads(options.threads)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # of the kernel under JupyterLab
     load = os.getloadavg()[0]
