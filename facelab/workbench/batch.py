@@ -238,7 +238,7 @@ def run(
     by_name = {cell.name: cell for cell in todo}
     try:
         work = (joblib.delayed(_run)(cell, folder, about) for cell in todo)
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
         with closing(parallel(work)) as done:
             for count, (ended, error) in enumerate(done, 1):
                 cell = by_name[ended]
