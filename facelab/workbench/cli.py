@@ -10,25 +10,10 @@ from pathlib import Path
 import click
 
 from facelab import __version__
+from facelab.workbench import cli_faces
+from facelab.workbench.cli_common import dask_option, elsewhere, pairs, plainly
 
 # Everything heavy is imported inside the commands, so that `facelab --help` answers at once.
-
-
-log = logging.getLogger(__name__)
-
-
-@contextmanager
-def _plainly():
-    """A user's mistake (exit code 2) or a full disk (1) is one clear line; `-v` adds where it arose."""
-    try:
-        yield
-    except click.Abort:  # Ctrl-C at a question: a RuntimeError, but no mistake
-        raise
-    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        log.info("it arose here", exc_info=True)
-        plain = click.ClickException(str(error))
-        plain.exit_code = 2 if isinstance(error, (ValueError, TypeError)) else 1
-        raise plain from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,19 +24,8 @@ def main(verbose: bool) -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING)
 
 
-_dask = click.option("--dask", metavar="ADDRESS", help="Work on the Dask cluster of this scheduler, tcp://host:8786.")
-
-
-@contextmanager
-def _elsewhere(address: str | None):
-    """Work on that cluster, or here."""
-    if address is None:
-        yield
-        return
-    from facelab import workers
-
-    with workers.cluster(address):
-        yield
+main.add_command(cli_faces.faces)
+main.add_command(cli_faces.look)
 
 
 @main.command()
@@ -62,7 +36,7 @@ def fetch(sources: tuple[str, ...], everything: bool) -> None:
 
     The detector's two further networks, proposals and refinement, are fetched by name or with --all too.
     """
-    with _plainly():
+    with plainly():
         from facelab import errors, nets
         from facelab.nets.sources import DETECTOR
 
@@ -73,134 +47,6 @@ def fetch(sources: tuple[str, ...], everything: bool) -> None:
                 raise errors.unknown("source", name, [*nets.SOURCES, *DETECTOR])
         for name in (*nets.SOURCES, *DETECTOR) if everything else sources:
             click.echo(f"{name}: {nets.fetch(name)}")
-
-
-@main.group()
-def faces() -> None:
-    """Rendered faces and public data sets."""
-
-
-@faces.command("list")
-def list_faces() -> None:
-    """The rendered presets with their options, then the public data sets: labels, terms, owner, what is expected."""
-    with _plainly():
-        from facelab.faces import presets, readers
-
-        for name, options in presets.PRESETS.items():
-            shown = ", ".join(f"{option}={value}" for option, value in options.items())
-            click.echo(f"{name}  {presets.images(name):,} images ({shown}), like {presets.STANDS_FOR[name]}")
-            click.echo(f"  {presets.VARIES[name]}")
-        for name, data in readers.SETS.items():
-            click.echo(f"{name}  {data.pictures:,} images, {data.title}: {', '.join(data.labels)}")
-            click.echo(f"  terms: {data.terms}; from {data.owner}; on disk: {data.layout}")
-
-
-@faces.command("fetch")
-@click.argument("name")
-@click.option("--root", type=click.Path(path_type=Path), help="Where to put it. [default: the cache folder]")
-@click.option("--yes", is_flag=True, help="Agree to the terms that are shown.")
-def fetch_faces(name: str, root: Path | None, yes: bool) -> None:
-    """Fetch the public data set NAME, if a library may; its terms are shown first."""
-    with _plainly():
-        from facelab.faces import readers
-        from facelab.faces.readers import fetch
-
-        data = readers.get(name)
-        if name not in fetch.DOWNLOADS:
-            raise ValueError(fetch.how(data))
-        click.echo(f"{data.title}, {data.pictures:,} images, from {data.owner}.")
-        click.echo(
-            f"Terms: {data.terms}. Its pictures show real people, who have not agreed to any use you make of them."
-        )
-        if not yes and not click.confirm("Do you agree to these terms?"):
-            raise click.ClickException(f"{data.title} is not fetched")
-        click.echo(fetch.fetch(data, root))
-
-
-@faces.command()
-@click.argument("preset")
-@click.option("--size", default=128, show_default=True, help="Side of the images in pixels.")
-@click.option("--seed", default=0, show_default=True, help="Other people, other light.")
-@click.option("--people", type=int, help="How many people. [default: the preset's own]")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another option of the preset.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write PNG images and labels.csv here too.")
-@click.option("--dry-run", is_flag=True, help="Only say how many images, how many bytes and about how long.")
-@_dask
-def render(
-    preset: str,
-    size: int,
-    seed: int,
-    people: int | None,
-    settings: tuple[str, ...],
-    out: Path | None,
-    dry_run: bool,
-    dask: str | None,
-) -> None:
-    """Render PRESET into the cache, or find it there (`facelab faces list` names presets and options)."""
-    with _plainly():
-        from facelab.faces import load
-        from facelab.workbench import export
-
-        options = {key: export.whole(key, value) for key, value in _pairs(settings, "frames=4").items()}
-        if people is not None and options.setdefault("people", people) != people:
-            raise ValueError(f"--people {people} and --set people={options['people']}: expected one of them")
-        if out:
-            export.check(out)
-        if dry_run:
-            click.echo(export.plan(preset, size, **options))
-            return
-        with _elsewhere(dask):
-            rendered = load(preset, size=size, seed=seed, progress=sys.stderr.isatty(), **options)
-        click.echo(repr(rendered))
-        if out:
-            written = export.write(rendered, out)
-            kept = f" ({len(rendered) - written} of them already there)" if written < len(rendered) else ""
-            click.echo(f"{len(rendered)} images{kept} and labels.csv: {out}")
-
-
-@faces.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page. [default: reports/reference/faces]")
-def atlas(out: Path | None) -> None:
-    """Draw the page that shows every preset and every label with rendered pictures."""
-    with _plainly():
-        from facelab.workbench import atlas, runs
-
-        click.echo(atlas.write(out or runs.root() / "reports" / "reference" / "faces"))
-
-
-def _pairs(settings: tuple[str, ...], example: str) -> dict[str, str]:
-    """KEY=VALUE, several times."""
-    pairs = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set {setting!r}: expected KEY=VALUE, e.g. {example}")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-@main.command()
-@click.argument("photos", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results. [default: ./look-PHOTOS]")
-@click.option("--smallest", default=24.0, show_default=True, help="Side of the smallest face to look for, in pixels.")
-@click.option("--most", type=int, help="At most so many faces of a photo, the largest. [default: all]")
-@click.option("--no-cache", is_flag=True, help="Keep no crops of the faces in the cache.")
-def look(photos: Path, out: Path | None, smallest: float, most: int | None, no_cache: bool) -> None:
-    """Find the faces in PHOTOS, a photo or a folder, and say what the networks read in each: age, gender, expression.
-
-    Writes summary.txt, faces.csv and contact sheets (PNG). Runs on this machine alone. The cache keeps the crops of the
-    faces, so that a second look is fast (`facelab doctor` says where); with --no-cache only the results are kept.
-    """
-    with _plainly():
-        from facelab.workbench import look as looking
-
-        out = out or Path(f"look-{photos.expanduser().resolve().stem}")
-        looking.check(photos.expanduser(), out)
-        how = {"smallest": smallest, "most": most, "cached": not no_cache, "progress": sys.stderr.isatty()}
-        seen = looking.look(photos, **how)
-        files = looking.write(seen, out)
-        click.echo(looking.summary(seen))
-        click.echo(f"{', '.join(file.name for file in files)}: {out}")
 
 
 @main.command()
@@ -224,7 +70,7 @@ def train(
 
     vgg-narrow learns the descriptors of the source `identity`, student the fused code of all six sources.
     """
-    with _plainly():
+    with plainly():
         from facelab import cache
         from facelab.nets import narrow, student
         from facelab.transfer import distill
@@ -266,7 +112,7 @@ def train(
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: pose.safetensors]")
 def train_pose(mtfl: Path | None, seed: int, out: Path | None) -> None:
     """Fit the layer that reads yaw and pitch from five landmarks, on rendered heads."""
-    with _plainly():
+    with plainly():
         from facelab import cache
         from facelab.faces import load
         from facelab.nets import pose
@@ -312,13 +158,13 @@ def report(
 
     What is up to date is not run again. Exit code 1 if a notebook failed; its page shows where.
     """
-    with _plainly():
+    with plainly():
         if publish:
             _publish(name, out, publish)
             return
         from facelab.workbench import runner
 
-        parameters = _pairs(settings, "gamma=0.01")
+        parameters = pairs(settings, "gamma=0.01")
         if dry_run:
             from facelab.workbench import batch, runs
 
@@ -341,7 +187,7 @@ def report(
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of runs. [default: reports/runs]")
 @click.option("--again", is_flag=True, help="Run also what is up to date.")
 @click.option("--dry-run", is_flag=True, help="Only list the cells and the minutes they will take.")
-@_dask
+@dask_option
 def batch(
     grid: Path, jobs: int | None, name: str | None, out: Path | None, again: bool, dry_run: bool, dask: str | None
 ) -> None:
@@ -349,7 +195,7 @@ def batch(
 
     Finished cells are kept and not run again. Exit code 1 if a cell failed; its page shows where.
     """
-    with _plainly():
+    with plainly():
         from facelab.workbench import batch, runner, runs
 
         cells, name = batch.read(grid), name or grid.stem
@@ -358,7 +204,7 @@ def batch(
             kept = {} if again else batch.current(cells, folder, runner.surroundings())
             _plan(cells, kept, folder, jobs or 1)
             return
-        with _terminated_as_interrupted(), _elsewhere(dask):
+        with _terminated_as_interrupted(), elsewhere(dask):
             done = batch.run(cells, name, out, jobs=jobs, again=again, tell=click.echo)
         click.echo(done.index)
     if not done.ok:
@@ -407,7 +253,7 @@ def _publish(name: str, out: Path | None, reference: str) -> None:
 )
 def cards(photos: Path | None) -> None:
     """Measure the networks that come with facelab group by group, and write their cards (reports/reference)."""
-    with _plainly():
+    with plainly():
         from facelab.workbench import models, reference, runs
 
         click.echo(models.measure(runs.root() / "reports" / "reference", photos))

@@ -28,8 +28,8 @@ PROFILES = ("smoke", "quick", "full", "paper")
 PACKAGE = Path(__file__).parents[1]
 # No notebook's numbers depend on these: changing one re-draws the pages but re-runs nothing.
 _PRESENTATION = {
-    *("batch.py", "cli.py", "doctor.py", "parameters.py", "reference.py", "report.py", "runner.py", "runs.py"),
-    "tables.py",
+    *("batch.py", "cli.py", "cli_common.py", "cli_faces.py", "doctor.py", "parameters.py", "reference.py"),
+    *("report.py", "runner.py", "runs.py", "tables.py"),
 }
 
 
