@@ -9,16 +9,20 @@ import time
 from functools import partial
 
 import joblib
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from torch import nn
 
 import facelab as fl
 from facelab import cache, nets, workers
 from facelab.faces import FaceSet, heads, rendered
 from facelab.transfer import selection
+from facelab.workbench.cli import main
 
 pytest.importorskip("distributed")
 QUIET = {"progress": False}
@@ -164,6 +168,54 @@ def test_a_running_scheduler_is_used(cluster, net, faces):
         with fl.cluster(cluster.scheduler.address) as client:
             assert client.scheduler.address == cluster.scheduler.address and not workers.here()
             identical(everything(net, faces), here)
+
+
+def by_command(*arguments) -> str:
+    """What `facelab` says to these arguments while nothing but they hand work out."""
+    with alone():
+        done = CliRunner().invoke(main, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def pieces_done(cluster) -> int:
+    """How many pieces the workers have done since they began."""
+    return sum(cluster.run(lambda dask_worker: dask_worker.state.executed_count).values())
+
+
+def test_the_command_that_renders_takes_a_scheduler(cluster, tmp_path, monkeypatch):
+    asked = "faces", "render", "rendered/wild", "--people", "2", "--size", "32"
+    monkeypatch.setattr(rendered, "_PER_SHARD", 2)
+    before = pieces_done(cluster)
+    said = by_command(*asked, "--out", tmp_path / "there", "--dask", cluster.scheduler.address)
+    assert "rendered/wild" in said and pieces_done(cluster) == before + 3  # shards of two pictures
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / "another"))
+    by_command(*asked, "--out", tmp_path / "here")
+    files = sorted(file.relative_to(tmp_path / "here") for file in (tmp_path / "here").rglob("*.*"))
+    assert len(files) > 2
+    for file in files:
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes(), file
+
+
+def test_the_command_that_runs_grids_takes_a_scheduler(cluster, tmp_path):
+    """Each cell records whether its kernel works with the workers' cache folder; only one is told its name."""
+    tagged = new_code_cell('profile: str = "quick"\nmark: str = ""', metadata={"tags": ["parameters"]})
+    code = 'import os\nimport facelab as fl\nfl.record("01.there", float(mark in os.environ["FACELAB_CACHE"]))'
+    cells = [new_markdown_cell("# Where am I?"), tagged, new_code_cell(code)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "01_where.ipynb")
+    grid = f"notebook: {tmp_path / '01_where.ipynb'}\nprofile: smoke\n"
+    grid += f"parameters: {{mark: [{cluster.own.name}, nowhere]}}\n"
+    (tmp_path / "grid.yaml").write_text(grid)
+    by_command("batch", tmp_path / "grid.yaml", "--out", tmp_path / "runs", "--dask", cluster.scheduler.address)
+    table = pd.read_csv(tmp_path / "runs" / "grid" / "cells.csv").set_index("mark")
+    assert table["01.there"].to_dict() == {cluster.own.name: 1.0, "nowhere": 0.0}
+
+
+def test_a_command_says_that_no_scheduler_answers(monkeypatch):
+    monkeypatch.setattr(workers, "ANSWER", 1)
+    asked = ["faces", "render", "rendered/wild", "--people", "1", "--size", "32", "--dask", "tcp://127.0.0.1:9"]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 1 and "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in done.output
 
 
 def test_a_worker_with_another_release_is_refused(cluster, monkeypatch):
