@@ -52,12 +52,19 @@ def publish(run: Path, reference: Path) -> Path:
 
 
 def update(old: dict, new: dict) -> dict:
-    """Published results in which those of the notebooks in `new` take the place of what was there."""
+    """Published results in which those of the notebooks in `new` take the place of what was there.
+
+    Of a notebook that was published with the same parameters before the longer time is kept: a run that found its rows
+    in the cache does not say what they cost.
+    """
     about = new["run"]
     again = tuple(f"{notebook[:2]}." for notebook in about["notebooks"])
     results = {key: entry for key, entry in (old | new).items() if key != "run"}
     results = {key: entry for key, entry in results.items() if key in new or not key.startswith(again)}
     both = {name: dict(sorted((old["run"][name] | about[name]).items())) for name in ("minutes", "notebooks")}
+    for notebook, run in about["notebooks"].items():
+        if old["run"]["notebooks"].get(notebook, {}).get("parameters") == run["parameters"]:
+            both["minutes"][notebook] = max(old["run"]["minutes"][notebook], about["minutes"][notebook])
     asked = [run["parameters"] for run in both["notebooks"].values()]
 
     def distinct(name: str) -> list:

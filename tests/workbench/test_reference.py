@@ -78,6 +78,26 @@ def test_publishing_leaves_what_was_not_run(mixed, tmp_path):
     assert list(results["run"]["minutes"])[-1] == "02_curves"
 
 
+@pytest.mark.parametrize(
+    ("minutes", "parameters", "kept"),
+    [
+        (1.65, {"profile": "full", "seed": 0}, 123.29),  # its rows were in the cache
+        (150.0, {"profile": "full", "seed": 0}, 150.0),
+        (1.65, {"profile": "quick", "seed": 0}, 1.65),
+        (1.65, {"profile": "full", "seed": 1}, 1.65),
+    ],
+)
+def test_the_longer_time_of_the_same_run_stays(minutes, parameters, kept):
+    def published(minutes, parameters):
+        about = {"minutes": {"03_cut": minutes}, "notebooks": {"03_cut": {"parameters": parameters}}}
+        return {"03.kept": ENTRY | {"value": minutes}, "run": about}
+
+    old, new = published(123.29, {"profile": "full", "seed": 0}), published(minutes, parameters)
+    both = reference.update(old, new)
+    assert both["run"]["minutes"] == {"03_cut": kept}
+    assert both["run"]["notebooks"] == new["run"]["notebooks"] and both["03.kept"]["value"] == minutes
+
+
 def test_publishing_what_was_never_run(tmp_path):
     with pytest.raises(ValueError, match=r"no run in .*: make one with `facelab report --name nope`"):
         reference.publish(tmp_path / "nope", tmp_path / "rendered")
