@@ -180,8 +180,13 @@ def fgnet(root):
         "images/001A43a.JPG": {"identity": "001", "age": 43},
         "images/082A10.JPG": {"identity": "082", "age": 10},
     }
+    (root / "points").mkdir(parents=True)
+    points = np.full((68, 2), 1.0)  # pupils, tip of the nose, corners of the mouth
+    points[[31, 36, 67, 48, 54]] = [(10, 6), (20, 6), (16, 10), (12, 15), (19, 15)]
+    body = "".join(f"{x:.4f} {y:.4f}\n" for x, y in points)
     for name in wanted:
         picture(root / name)
+        (root / "points" / f"{name[7:-4].lower()}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{body}}}\n")
     return wanted
 
 

@@ -91,6 +91,22 @@ def test_landmarks_go_with_the_picture(layouts, tmp_path):
     np.testing.assert_allclose(faces.landmarks[0, 0], (x, (109 + 0.5) * 32 / 218 - 0.5), atol=0.51)
 
 
+def test_points_of_fgnet_are_taken_by_its_own_mark_up(layouts, tmp_path):
+    """30 × 20 becomes 60 × 40 in 60 × 60. A picture whose points are missing, or lie as in no face, stays without."""
+    layouts["fgnet"](tmp_path)
+    faces = read("fgnet", tmp_path, size=60)
+    wanted = 2 * (np.array([(10, 6), (20, 6), (16, 10), (12, 15), (19, 15)]) + 0.5) - 0.5 + (0, 10)
+    np.testing.assert_allclose(faces.landmarks, [wanted] * 3, atol=1e-4)
+    (tmp_path / "points" / "001a02.pts").unlink()
+    upside_down = tmp_path / "points" / "082a10.pts"
+    upside_down.write_text(upside_down.read_text().replace("15.0000\n", "2.0000\n"))
+    faces = read("fgnet", tmp_path, size=60)
+    known = np.isfinite(faces.landmarks).all((1, 2))
+    assert dict(zip(faces.labels["file"], known, strict=True)) == {
+        "images/001A02.JPG": False, "images/001A43a.JPG": True, "images/082A10.JPG": False,
+    }  # fmt: skip
+
+
 def test_boxes_take_the_part_about_the_face(layouts, tmp_path):
     """Eyes of 60 pixels' distance in a picture of 720: they are far apart in the part that is taken."""
     layouts["afew-va"](tmp_path)
@@ -129,6 +145,7 @@ DAMAGE = {  # layout: (file, what is put in place of what, why its rows are left
     "headpose": ("Person15/person15192+90+0.txt", ("Face", "Fade"), "the text beside it has no box of a face", 1),
     "ckplus": ("Landmarks/S005/001/S005_001_00000002_landmarks.txt", ("\n", " "), "landmarks are not 68 points", 1),
     "aflw2000": ("image00002.mat", None, "its .mat file has no Pose_Para and pt3d_68", 1),
+    "fgnet": ("points/001a02.pts", ("1.0000 1.0000\n", ""), "its .pts file has no 68 points", 1),
 }
 
 
