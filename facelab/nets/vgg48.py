@@ -1,17 +1,24 @@
 """vgg48: the trunk of 2MD-MTL (§5): VGG-16's convolutions on chips of 48 px, without the last pooling."""
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
+from facelab import cache, devices
+from facelab.faces.faceset import FaceSet
+from facelab.nets.narrow import DESCRIPTOR, descriptors
 from facelab.nets.net import Net, wrap
 from facelab.nets.sources import dlib_template
 from facelab.nets.vgg_face import VGGFace
+from facelab.training.loop import fit
 
 SIZE, PADDING = 48, 0.25  # px; of the chip around dlib's box
 WIDTHS = (8, 16, 32, 64, 64)  # an eighth of VGG-16's
+VERSION = 1  # of `pretrained`
 
 
 def untrained(*, widths: Sequence[int] = WIDTHS, seed: int = 0) -> Net:
@@ -34,4 +41,48 @@ def untrained(*, widths: Sequence[int] = WIDTHS, seed: int = 0) -> Net:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
+    return _net(module)
+
+
+def pretrained(
+    sets: Sequence[FaceSet], *, widths: Sequence[int] = WIDTHS, epochs: int = 12, seed: int = 0, device="auto",
+    progress: bool = False,
+) -> Net:  # fmt: skip
+    """The trunk, taught to give the descriptors of the source `identity` of these faces, with the linear layer that
+    gives them: (n, 3, 48, 48) → (n, 128). No label is looked at. Kept in the cache.
+
+    min Σ ‖f(x) − (d − d̄)/s‖², d the descriptor, s its mean deviation. The paper pre-trains too, on a labelled set of
+    expressions (LSEMSW). ValueError: what `fl.fit` raises, e.g. for no epoch.
+    """
+    about = {"faces": [one.fingerprint for one in sets], "widths": list(widths), "epochs": epochs, "seed": seed}
+
+    def fill(folder):
+        wanted = np.concatenate([descriptors(one, device=device) for one in sets])
+        wanted = (wanted - wanted.mean(0)) / wanted.std(0).mean()
+        net = _described(widths, seed)
+        done = fit(
+            net, FaceSet.join(sets, "faces to pre-train on"), None, targets=wanted, loss="mse", validation=0.05,
+            epochs=epochs, batch=128, lr=4e-3, schedule="onecycle", weight_decay=0.02, precision="bf16", seed=seed,
+            device=device, checkpoint=folder.with_suffix(".training"), progress=progress,
+        )  # fmt: skip
+        state = {name: value.cpu().numpy() for name, value in net.module.state_dict().items()}
+        cache.write_tensors(folder / "net.safetensors", state, {"unexplained": done.score / done.constant})
+        shutil.rmtree(folder.with_suffix(".training"))
+
+    entry = cache.build(cache.path("trained", "vgg48", version=VERSION, **about), fill)
+    state, _ = cache.read_tensors(entry / "net.safetensors")
+    net = _described(widths, seed)
+    net.module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    return net.eval().to(devices.device(device))
+
+
+def _described(widths: Sequence[int], seed: int) -> Net:
+    """`untrained`, and a linear layer for the descriptor on top."""
+    trunk, top = untrained(widths=widths, seed=seed).module, nn.Linear(9 * widths[-1], DESCRIPTOR)
+    nn.init.normal_(top.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(top.bias)
+    return _net(nn.Sequential(OrderedDict(trunk.named_children()) | {"descriptor": top}))
+
+
+def _net(module: nn.Module) -> Net:
     return wrap(module, size=SIZE, mean=127.5, std=64, template=dlib_template(SIZE, PADDING), name="vgg48")

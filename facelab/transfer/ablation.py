@@ -18,6 +18,7 @@ from facelab.transfer.relabel import completed
 
 VERSION = 2
 DOMAIN = 0.1  # how strongly the trunk is made to hide whose face it is
+SURE = 0.9  # how probable a teacher's label has to be where only sure ones are kept
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Method:
     auxiliary: learn the other tasks of the other sets, too. alternating: from one set at a time. weighting: of the
     tasks (`weighting`). domain: strength of the domain discriminator (0: none). distil: the network labels what the
     sets lack, and a fresh one is trained on all of it. student: that one learns "multi", all tasks, or "single", the
-    main task alone (the paper says the one in §3.2 and the other under Fig. 1). rate: of learning (`rates`).
+    main task alone (the paper says the one in §3.2 and the other under Fig. 1). least: distilled classes of a lower
+    probability are left out (0: none, as in the paper). rate: of learning (`rates`).
     """
 
     auxiliary: bool = True
@@ -36,6 +38,7 @@ class Method:
     domain: float = 0.0
     distil: bool = False
     student: str = "multi"
+    least: float = 0.0
     rate: str = "exponential"
 
 
@@ -53,6 +56,7 @@ RIVALS = {
     "equal": Method(weighting="equal"),
     "uncertainty": Method(weighting="uncertainty"),
     "distill_mtl_single": Method(distil=True, student="single"),
+    "distill_mtl_sure": Method(distil=True, least=SURE),
 }
 PAPER = {  # Table 3: accuracy on FER2013, trained on CK+, on Oulu-CASIA, on both
     "baseline": (33.1, 35.2, 39.8), "mtl": (35.6, 38.3, 47.0), "da_mtl": (36.7, 38.5, 47.3),
@@ -88,25 +92,28 @@ def learn(
         return teacher, None
     tasks = [main] if method.student == "single" else teacher.tasks
     domain = method.domain if len(parts) > 1 else 0.0
-    return trained(start, parts, teacher=teacher, tasks=tasks, domain=domain, seed=seed + 1000, **how), teacher
+    how |= {"teacher": teacher, "tasks": tasks, "least": method.least, "domain": domain, "seed": seed + 1000}
+    return trained(start, parts, **how), teacher
 
 
 def trained(
-    start: Net, parts: Sequence[Part], *, teacher: Trained | None = None, tasks: Sequence[str] = (), device="auto",
-    progress: bool = False, **how,
+    start: Net, parts: Sequence[Part], *, teacher: Trained | None = None, tasks: Sequence[str] = (),
+    least: float = 0.0, device="auto", progress: bool = False, **how,
 ) -> Trained:  # fmt: skip
     """`multitask.train`, or what it gave before with the same network, faces, labels and settings, on any device.
 
-    teacher: gives the parts their labels of `tasks` first (`completed`); not asked again where the result is kept.
+    teacher, tasks, least: it gives the parts their labels first (`completed`); not asked again where the result is
+    kept.
     """
     about = {name: asdict(value) if name == "schedule" else value for name, value in how.items()}
     about |= {"start": start.fingerprint, "version": VERSION}
     about |= {"parts": [[part.faces.fingerprint, named("task", part.tasks), part.share] for part in parts]}
     if teacher is not None:
         about |= {"teacher": teacher.net.fingerprint, "tasks": list(tasks)}
+        about |= {"least": least} if least else {}
 
     def fill(folder):
-        whole = parts if teacher is None else [completed(teacher, part, tasks) for part in parts]
+        whole = parts if teacher is None else [completed(teacher, part, tasks, least=least) for part in parts]
         done = train(start, whole, device=device, progress=progress, **how)
         state = {name: value.cpu().numpy() for name, value in done.net.module.state_dict().items()}
         objectives = {task: asdict(objective) for task, objective in done.objectives.items()}

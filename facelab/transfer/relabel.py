@@ -97,7 +97,7 @@ def completed(
     Class: the likeliest; yes / no: above one half; number: the mean over transforms, kept within the task's range.
     Labels that are given stay. Column `origin:TASK` says of each face "given" (all of it) or "distilled" (None: no
     label). tasks: None: all that the teacher knows. least: a class label is left missing where its probability is below
-    (0: never, as in the paper).
+    (0: never, as in the paper); a task of which nothing is left is none of the new part's.
 
     Labels of the part's faces for other tasks than its own are not looked at.
     """
@@ -112,7 +112,7 @@ def completed(
     kept = np.flatnonzero(known)
     if len(kept) == 0:
         raise ValueError(f"none of the {len(labels)} faces of {part.faces.name!r} has a label of {', '.join(own)}")
-    faces, new = part.faces[kept], {}
+    faces, new, left = part.faces[kept], {}, []
     said = aggregated(teacher, faces, transforms)
     for task in tasks:
         about, y = asked.get(task), said[task]
@@ -133,6 +133,7 @@ def completed(
             here &= faces.labels[f"origin:{task}"].ne(DISTILLED).to_numpy()
         filled = present(label if label.dtype.kind == "i" else np.asarray(label, float)) > 0
         new[f"origin:{task}"] = [GIVEN if h else DISTILLED if f else None for h, f in zip(here, filled, strict=True)]
+        left += [task] if filled.any() else []
     rest = faces.labels.drop(columns=[c for c in new if c in faces.labels])
     table = pd.concat([rest, pd.DataFrame(new, index=rest.index)], axis=1)
-    return replace(part, faces=replace(faces, labels=table), tasks=tuple(tasks))
+    return replace(part, faces=replace(faces, labels=table), tasks=tuple(left))
