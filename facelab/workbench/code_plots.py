@@ -115,7 +115,7 @@ def _shaded(ax: Axes, points: np.ndarray, values: np.ndarray, name: str) -> None
     signed = (values < 0).any() and (values > 0).any() and (task is None or (task.low or 0) < 0)
     most = float(np.abs(values).max(initial=0)) or 1.0
     norm = TwoSlopeNorm(0.0, -most, most) if signed else Normalize(*_ends(values))
-    dots = ax.scatter(*points.T, c=values, cmap="RdBu_r" if signed else "viridis", norm=norm, s=22,
+    dots = ax.scatter(*points.T, c=values, cmap=style.DIVERGING if signed else "viridis", norm=norm, s=22,
                       edgecolors="#777777", linewidths=0.4, zorder=2)  # fmt: skip
     bar = ax.figure.colorbar(dots, cax=ax.inset_axes((1.03, 0.0, 0.035, 1.0)))
     bar.set_label(style.label(name) if task else style.words(name), size=9)
@@ -137,6 +137,7 @@ def _grouped(ax: Axes, points: np.ndarray, words: pd.Series, same: np.ndarray, n
             label = f"the same {style.words(name)}"
             ax.plot(*points[same].T, "s", color=TINTS[1], ms=6, mec="white", mew=0.4, zorder=3, label=label)
         return
+    own = style.GENDER_COLOURS if name == "gender" else {}
     for word, tint, mark in zip(names, TINTS, MARKS, strict=False):
-        at = (words == word).to_numpy()
+        tint, at = own.get(word, tint), (words == word).to_numpy()
         ax.plot(*points[at].T, mark, color=tint, ms=5.5, mec="white", mew=0.4, alpha=0.85, zorder=2, label=word)

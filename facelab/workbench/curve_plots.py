@@ -33,8 +33,9 @@ def characteristic_curve(curve, gamma: float | None = 0.01, *, scale: str = "aut
     ax.plot(num, curve.rmse_train, color=tint, lw=1.2, ls=(0, (4, 2)), label="training people")
     ax.axhline(curve.null_rmse, color="#888888", lw=0.9, label="predicting the mean")
     _filter_axis(ax, num.max(), scale)
-    bottom = min(curve.rmse.min(), curve.rmse_train.min())
-    top = max(curve.null_rmse, curve.rmse.max())
+    bottom, top = min(curve.rmse.min(), curve.rmse_train.min()), max(curve.null_rmse, curve.rmse.max())
+    if curve.knee() is None:  # nothing falls: the band is what there is to see
+        bottom, top = min(bottom, low.min()), max(top, high.max())
     span = top - bottom or 1.0
     ax.set_ylim(bottom - 0.06 * span, top + 0.06 * span)
     ax.yaxis.set_major_locator(MaxNLocator(6))

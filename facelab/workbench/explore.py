@@ -24,6 +24,8 @@ class FilterExplorer(Explorer):
 
     def __init__(self, responses, crafts, faces=None):
         self.crafts = dict(crafts) if isinstance(crafts, dict) else {crafts.task: crafts}
+        if not self.crafts:
+            raise ValueError("no filters to look through: expected find_crafts(responses, task), or several of them")
         if faces is not None and len(faces) != len(responses.labels):
             raise ValueError(
                 f"{len(faces)} faces for responses to {len(responses.labels)}: expected the set they came from"
@@ -34,9 +36,9 @@ class FilterExplorer(Explorer):
         layers = list(responses.layers)
         controls = {
             "task": choice("task", self.crafts),
+            "layer": choice("layer", [ALL, *layers]),
             "show": choice("show", self._kinds(task)),
             "rank": slider("rank", 1, self.RANKS, 1, unit="1 = strongest"),
-            "layer": choice("layer", [ALL, *layers]),
             "filter": count("filter", 0, max(x.shape[1] for x in responses.layers.values()) - 1, 0),
         }
         controls["filter"].disabled = True
@@ -48,7 +50,7 @@ class FilterExplorer(Explorer):
         return [*(f"best {kind}" for kind in dict.fromkeys(self._tables[task]["kind"])), NUMBER]
 
     def adapt(self, name):
-        task, show, rank, layer, number = self.controls.values()
+        task, layer, show, rank, number = self.controls.values()
         if name == "task":
             show.options = self._kinds(task.value)
             show.value = show.options[0]
@@ -99,10 +101,12 @@ class FilterExplorer(Explorer):
                 (0.09, "lowest responses", order[: self.SHOWN]),
             ):
                 strip = figure.add_axes((0.47, bottom, 0.52, 0.4))
-                texts = [v if isinstance(v, str) else f"{v:.0f}".replace("-", "−") for v in values.iloc[rows]]
+                texts = [v if isinstance(v, str) else style.number(v, 0) for v in values.iloc[rows]]
                 plots.faces(self.faces, rows, texts, columns=self.SHOWN, ax=strip)
-                strip.set_title(f"{name} (below: {style.label(task)})", fontsize=9, loc="left", color=style.INK, y=1.0)
-        return said.replace("\n", ": ")
+                named = f"{name}, with their {style.label(task)}"
+                strip.set_title(named, fontsize=9, loc="left", color=style.INK, y=1.0)
+        alone = "" if self.faces is not None else ". No faces were given, so none are shown: pass faces="
+        return said.replace("\n", ": ") + alone
 
 
 class CurveExplorer(Explorer):
@@ -114,6 +118,8 @@ class CurveExplorer(Explorer):
     MOVES = ("gamma",)
 
     def __init__(self, curves):
+        if not curves:
+            raise ValueError("no curves to look at: expected what characteristic_curves returned, of one task or more")
         self.curves = curves
         task = next(iter(curves))
         controls = {

@@ -54,10 +54,10 @@ class FusionExplorer(Explorer):
         first, shown = next(iter(self.operators)), self._labels()
         known = next(iter(next(iter(self.operators[first].values())).sources_))
         controls = {
-            "face": slider("face", 0, len(faces) - 1, 0),
             "operator": choice("operator", self.operators),
             "dimension": choice("numbers in the code", sorted(self.operators[first])),
             "source": choice("source read back", self.embeddings, known),
+            "face": slider("face", 0, len(faces) - 1, 0),
             "neighbours": choice("nearest faces", [OTHERS, ANYONE]),
             "code": choice("map of", [FUSED, *self.embeddings, *self.codes]),
             "map": choice("map by", [COMPONENTS, TSNE_MAP]),

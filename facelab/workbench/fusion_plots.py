@@ -18,7 +18,8 @@ from facelab.workbench import style
 ANCHORS = ("mean", "shuffled", "uniform")  # what says nothing: the rows of `fusion.anchors`
 AVERAGE, MEAN_RANK = "average", "mean rank"
 WORST = 2.0  # nRMSE from which on a cell is no redder
-FIXED = ("PCA", "AE", "VAE", "DAE", "one-stage student", "Concat")  # these have the same look in every figure
+FIXED = ("PCA", "AE", "VAE", "DAE", "one-stage student", "Concat")  # these have the same look in every figure,
+ROUTES = ("student tuned", "h_G + MLP", "student + MLP", "best source + MLP", "P-CNN")  # and these, of other figures
 CONTROLS = ("scratch", "random", *ANCHORS)  # a name with one of these words is only there to compare with
 ARROWS = {1: "↑", -1: "↓"}
 
@@ -32,14 +33,15 @@ def looks(names: Iterable[str]) -> dict[str, dict]:
     True
     """
     names = list(dict.fromkeys(names))
-    free = [i for i in range(len(style.RIVALS)) if i >= len(FIXED) or FIXED[i] not in names]
+    own = {name: i for fixed in (FIXED, ROUTES) for i, name in enumerate(fixed) if name in names}
+    free = [i for i in range(len(style.RIVALS)) if i not in own.values()]
     free += [len(style.RIVALS) + i for i in range(len(names))]  # once more, dashed
     dashes, crosses, out = ("-", (0, (5, 1.5)), (0, (1, 1.2))), iter("x+1234|" * len(names)), {}
     for name in names:
         if any(word in str(name) for word in CONTROLS):
             out[name] = {"color": "#888888", "marker": next(crosses), "linestyle": (0, (4, 2))}
             continue
-        at = FIXED.index(name) if name in FIXED else free.pop(0)
+        at = own[name] if name in own else free.pop(0)
         tint, marker = style.RIVALS[at % len(style.RIVALS)]
         again = at // len(style.RIVALS)
         out[name] = {"color": tint, "marker": "ph"[again % 2] if again else marker, "linestyle": dashes[again % 3]}
@@ -74,7 +76,7 @@ def reconstruction(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if len(asked) > 1:
         best[: len(asked)] = values[: len(asked)] == table.loc[asked].min().to_numpy()
     texts = [[style.number(v) for v in row] for row in values]
-    shades = colormaps["RdBu_r"], TwoSlopeNorm(1.0, 0.0, WORST)
+    shades = colormaps[style.DIVERGING], TwoSlopeNorm(1.0, 0.0, WORST)
     ax = heat(np.clip(values, 0, WORST), texts, table.index, table.columns, shades, bold=best, ax=ax)
     part(ax, column=len(table.columns) - 1, row=len(asked))
     ax.set_xlabel("source network")
@@ -112,7 +114,7 @@ def sweep(table: pd.DataFrame, *, rule: float | None = None, ax: Axes | None = N
     return ax
 
 
-def ratio(table: pd.DataFrame, *, goal: float | None = 0.9, ax: Axes | None = None) -> Axes:
+def ratio(table: pd.DataFrame, *, goal: float | None = None, ax: Axes | None = None) -> Axes:
     """Does learning pay: the error of the auto-encoder divided by that of PCA against the faces it learned from.
 
     table: dimension, faces, ratio; several rows of one point (seeds) are drawn as their mean and range. A line per
@@ -146,14 +148,21 @@ def ratio(table: pd.DataFrame, *, goal: float | None = 0.9, ax: Axes | None = No
 
 
 def ranks(
-    table: pd.DataFrame, better: Mapping[str, int], *, what: str = "code", ordered: bool = True, ax: Axes | None = None
+    table: pd.DataFrame,
+    better: Mapping[str, int],
+    *,
+    scores: Mapping[str, str] | None = None,
+    what: str = "code",
+    ordered: bool = True,
+    ax: Axes | None = None,
 ) -> Axes:
     """General-model Tables 3 and 6: the score of every code or route (column) on every target (row), shaded by its
     rank within the row, and the mean rank below.
 
-    better: target → 1 where higher is better, −1 where lower is; the arrow beside the name says which. what: what the
-    columns are. ordered: the best mean rank first, else the order given. Equal scores share their rank; NaN (an en
-    dash) has none. ValueError: nothing to draw, a target without its direction.
+    better: target → 1 where higher is better, −1 where lower is; the arrow beside the name says which. scores: target →
+    what its score is called, with its unit. what: what the columns are. ordered: the best mean rank first, else the
+    order given. Equal scores share their rank; NaN (an en dash) has none. ValueError: nothing to draw, a target without
+    its direction.
 
     >>> from matplotlib import pyplot as plt
     >>> table = pd.DataFrame({"PCA": [0.90, 6.1], "AE": [0.92, 5.9]}, index=["gender", "age"])
@@ -173,8 +182,9 @@ def ranks(
     values = np.vstack([places.to_numpy(float), mean.to_numpy(float)])
     texts = [[style.number(v, _digits(row)) for v in row] for row in table.to_numpy(float)]
     texts.append([style.number(v, 1) for v in mean])
-    names = [f"{style.words(str(target))} {ARROWS[better[target]]}" for target in table.index] + [MEAN_RANK]
-    shades = colormaps["YlGnBu_r"], Normalize(1, max(2, table.shape[1]))
+    said = {target: f", {name}" for target, name in (scores or {}).items()}
+    names = [f"{style.words(str(t))}{said.get(t, '')} {ARROWS[better[t]]}" for t in table.index] + [MEAN_RANK]
+    shades = colormaps[f"{style.SEQUENTIAL}_r"], Normalize(1, max(2, table.shape[1]))
     best = values == np.where(np.isnan(values), np.inf, values).min(axis=1, keepdims=True)
     ax = heat(values, texts, names, table.columns, shades, bold=best, ax=ax)
     part(ax, row=len(table))
@@ -194,7 +204,7 @@ def similarity(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if wrong.size:
         raise ValueError(f"similarity {wrong[0]:g} is out of range: expected 0 to 1")
     texts = [[style.number(v) for v in row] for row in values]
-    ax = heat(values, texts, matrix.index, matrix.columns, (colormaps["YlGnBu"], Normalize(0, 1)), ax=ax)
+    ax = heat(values, texts, matrix.index, matrix.columns, (colormaps[style.SEQUENTIAL], Normalize(0, 1)), ax=ax)
     ax.set_xlabel("code")
     ax.set_ylabel("code")
     ax.set_title("linear CKA (0: nothing in common, 1: the same)", fontsize=10, loc="left", color=style.INK)

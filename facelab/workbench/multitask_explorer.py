@@ -25,31 +25,33 @@ class MultitaskExplorer(Explorer):
         self.faces = faces
         self.said = {name: trained.predict(faces) for name, trained in networks.items()}
         known = list(dict.fromkeys(task for one in self.said.values() for task in one))
-        controls = {"face": slider("face", 1, len(faces), 1), "task": choice("task", known)}
-        super().__init__(controls, (9.6, 0.3 * len(networks) + 2.2))
+        controls = {"task": choice("task", known), "face": slider("face", 0, len(faces) - 1, 0)}
+        super().__init__(controls, (9.6, max(3.3, 0.32 * len(networks) + 1.4)))
 
-    def draw(self, figure, face, task):
+    def draw(self, figure, task, face):
         if task not in (about := tasks.TASKS):
             raise unknown("task", task, about)
-        row, about = face - 1, tasks.get(task)
-        who = figure.add_axes((0.01, 0.12, 0.24, 0.76))
-        plots.faces(self.faces, [row], ax=who)
+        about, high = tasks.get(task), figure.get_figheight()
+        who = figure.add_axes((0.01, 0.5 / high, 0.24, (high - 0.9) / high))
+        plots.faces(self.faces, [face], ax=who)
+        who.set_anchor("N")
         try:
-            code = np.asarray(about.encode(self.faces.labels))[row]
+            code = np.asarray(about.encode(self.faces.labels))[face]
         except ValueError:
             code = np.full(len(about.classes), np.nan) if about.kind == "labels" else np.nan
         names = [name for name, one in self.said.items() if task in one]
-        values = np.array([np.atleast_1d(self.said[name][task][row]) for name in names], float)  # (networks, classes)
-        ax = figure.add_axes((0.44, 0.26, 0.54, 0.6))
+        values = np.array([np.atleast_1d(self.said[name][task][face]) for name in names], float)  # (networks, classes)
+        tall, shades = 0.32 * len(names), colormaps[style.SEQUENTIAL]
+        ax = figure.add_axes((0.44, (high - 0.4 - tall) / high, 0.54, tall / high))
         if about.kind == "regression":
             texts = [[f"{style.number(v[0], 1)} {about.unit}"] for v in values]
             truth = "not known" if np.isnan(code) else f"{style.number(float(code), 1)} {about.unit}"
-            heat(np.full((len(names), 1), np.nan), texts, names, [style.label(task)], (colormaps["Blues"], None), ax=ax)
+            heat(np.full((len(names), 1), np.nan), texts, names, [style.label(task)], (shades, None), ax=ax)
         else:
             texts = [[style.number(100 * v, 0) for v in row_] for row_ in values]
             yes = code == 1 if about.kind == "labels" else np.arange(len(about.classes)) == code
             bold = [[bool(y) for y in yes]] * len(names)
-            heat(values, texts, names, about.classes, (colormaps["Blues"], Normalize(0, 1)), bold=bold, ax=ax)
+            heat(values, texts, names, about.classes, (shades, Normalize(0, 1)), bold=bold, ax=ax)
             for at in np.flatnonzero(yes):
                 ax.axvspan(at - 0.5, at + 0.5, fill=False, ec=style.INK, lw=1.6)
             truth = ", ".join(np.array(about.classes)[yes]) or "not known"

@@ -125,7 +125,7 @@ def confusion(truth: np.ndarray, said: np.ndarray, classes: Sequence[str], *, ax
     counts = counts[np.ix_(here, here)]
     share = 100 * counts / np.where(counts.sum(1) > 0, counts.sum(1), np.nan)[:, None]
     texts = [[style.number(v, 0) for v in row] for row in share]
-    ax = heat(share, texts, names, names, (colormaps["Blues"], Normalize(0, 100)), ax=ax)
+    ax = heat(share, texts, names, names, (colormaps[style.SEQUENTIAL], Normalize(0, 100)), ax=ax)
     ax.set_xlabel("taken for")
     ax.set_ylabel("is")
     ax.set_title("of each class, %", fontsize=10, loc="left", color=style.INK)

@@ -78,7 +78,8 @@ def faces(faceset, rows=None, captions=None, *, columns: int | None = None, ax: 
     columns = min(columns or 8, len(rows))
     lines = -(-len(rows) // columns)
     height, width = faceset.images.shape[2:]
-    gap, foot = max(2, width // 24), (width // 6 if captions is not None else max(2, width // 24))
+    tall = max(str(caption).count("\n") + 1 for caption in captions) if captions is not None else 0
+    gap, foot = max(2, width // 24), (max(2, width // 24), width // 6, (2 * width) // 7, (2 * width) // 5)[min(tall, 3)]
     sheet = np.full((lines * (height + foot), columns * (width + gap) - gap, 3), 255, np.uint8)
     if ax is None:
         ax = style.axes(None, columns * 1.25, lines * 1.25 * (height + foot) / (width + gap))

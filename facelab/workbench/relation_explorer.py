@@ -7,7 +7,7 @@ from facelab.workbench.live import Explorer, choice, slider
 class RelationExplorer(Explorer):
     """A primary and a satellite: the numbers of all tasks read from that network, and faces with what was read.
 
-    relations: a `Relations`. faces: the set its responses were measured on.
+    relations: a `Relations`. faces: the set its responses were measured on. ValueError: no task with a label to show.
     """
 
     DRAWS = 20
@@ -15,18 +15,21 @@ class RelationExplorer(Explorer):
     def __init__(self, relations, faces):
         self.relations, self.faces, self._table = relations, faces, relations.table()
         shown = relation_plots.names_of(self._table[self._table["kind"] == "read"])
+        if not shown:
+            raise ValueError("no task with a label to show was read: expected one besides identity")
         controls = {
             "primary": choice("network trained for", relations.primaries),
-            "satellite": choice("task to read", shown),
-            "draw": slider("faces", 1, self.DRAWS, 1),
+            "satellite": choice("task", shown),
+            "draw": slider("draw of faces", 1, self.DRAWS, 1),
         }
-        super().__init__(controls, (11.0, 4.2))
+        super().__init__(controls, (11.0, 4.3))
 
     def draw(self, figure, primary, satellite, draw):
-        bars = figure.add_axes((0.09, 0.2, 0.29, 0.66))
+        bars = figure.add_axes((0.09, 0.2, 0.29, 0.62))
         relation_plots.reading_bars(self._table, primary, ax=bars)
+        style.legend(bars, above=True)
         reading = self.relations.readings[primary, satellite]
-        faces = figure.add_axes((0.41, 0.1, 0.58, 0.78))
+        faces = figure.add_axes((0.41, 0.08, 0.58, 0.84))
         relation_plots.strip(self.faces, reading, show=10, columns=5, seed=draw - 1, ax=faces)
         where = "its own head" if reading.layer == "head" else f"layer {reading.layer}"
         faces.set_title(

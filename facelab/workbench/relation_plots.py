@@ -15,8 +15,6 @@ from facelab.errors import unknown
 from facelab.filters import decisions
 from facelab.workbench import curve_plots, plots, style
 
-SEQUENTIAL, DIVERGING = "YlGnBu", "RdBu_r"  # both read in grey by their numbers
-
 
 def accuracy_matrix(matrix: pd.DataFrame, *, given=None, ax: Axes | None = None) -> Axes:
     """Low-cost Fig. 5, left: the accuracy in per cent of every satellite (column) read from every primary (row).
@@ -25,7 +23,7 @@ def accuracy_matrix(matrix: pd.DataFrame, *, given=None, ax: Axes | None = None)
     were not measured here but are given (from a reference run, say), named in grey and italics. NaN is left blank.
     """
     values = 100 * matrix.to_numpy(float)
-    ax = _matrix(matrix, values, "{:.0f}", {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 100}, ax)
+    ax = _matrix(matrix, values, "{:.0f}", {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 100}, ax)
     _frame(ax, matrix)
     for text in ax.get_yticklabels():
         if text.get_text() in {style.words(name) for name in given or ()}:
@@ -43,7 +41,7 @@ def reduction_matrix(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     values = matrix.to_numpy(float)
     most = max(1.0, float(np.nanmax(np.abs(values)))) if np.isfinite(values).any() else 1.0
     norm = TwoSlopeNorm(0.0, -most, most)
-    ax = _matrix(matrix, values, "{:+.0f}", {"cmap": DIVERGING, "norm": norm}, ax)
+    ax = _matrix(matrix, values, "{:+.0f}", {"cmap": style.DIVERGING, "norm": norm}, ax)
     _frame(ax, matrix)
     ax.set_title("reduction against the trained network (%)", fontsize=10, loc="left", color=style.INK)
     return ax

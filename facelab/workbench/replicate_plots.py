@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from facelab.filters.replicate import Agreement
 from facelab.workbench import style
 
-SETS = tuple(tint for tint, _ in style.RIVALS)
-
 
 def scatter(found: Agreement, kind: str | None = None, *, sets=("rendered", "photos"), ax: Axes | None = None) -> Axes:
     """ρ of every filter on one set against ρ on the other, for one signal (default the first).
@@ -63,7 +61,8 @@ def transfer(table: pd.DataFrame, *, titles=None, axes=None) -> np.ndarray:
             ends = own["score"] - own["low"], own["high"] - own["score"]
             tint, marker = style.RIVALS[i % len(style.RIVALS)]
             ax.errorbar(at, own["score"], ends, fmt=marker, color=tint, ms=5, capsize=2, label=f"learned on {train}")
-            ax.scatter(at, own["constant"], marker="_", s=120, color="#888888", zorder=1)
+            blind = "without looking" if i == len(learned) - 1 else None
+            ax.scatter(at, own["constant"], marker="_", s=120, color="#888888", zorder=1, label=blind)
         ax.set_xticks(range(len(tests)), [f"tested on\n{t}" for t in tests])
         ax.set_xlim(-0.6, len(tests) - 0.4)
         ax.set_ylabel(rows["metric"].iloc[0])
@@ -72,7 +71,7 @@ def transfer(table: pd.DataFrame, *, titles=None, axes=None) -> np.ndarray:
     for ax in list(axes.flat)[len(names) :]:
         ax.set_visible(False)
     handles, labels = shown[0].get_legend_handles_labels()
-    shown[0].figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    shown[0].figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return axes
 
 
@@ -88,10 +87,11 @@ def groups(table: pd.DataFrame, reading: str, *, title: str | None = None, ax: A
     ax = style.axes(ax, 4.2, 0.24 * len(rows) + 0.9)
     ax.axvline(everybody["share"], color="#888888", lw=1)
     at = np.arange(len(rows))
-    tints = dict(zip(dict.fromkeys(rows["by"]), SETS, strict=False))
     for by, own in rows.assign(at=at).groupby("by", sort=False):
         ends = own["share"] - own["low"], own["high"] - own["share"]
-        ax.errorbar(own["share"], own["at"], xerr=ends, fmt="o", color=tints[by], ms=4, capsize=2)
+        known = by in style.TASK_COLOURS
+        tint, marker = (style.inked(by), style.TASK_MARKERS[by]) if known else (style.INK, "o")
+        ax.errorbar(own["share"], own["at"], xerr=ends, fmt=marker, color=tint, ms=5, capsize=2)
     ax.set_yticks(at, [f"{row.group} ({row.faces:,})" for row in rows.itertuples()])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel("share read rightly")

@@ -33,8 +33,8 @@ def causal(curve, filter: int | None = None, *, ax: Axes | None = None) -> Axes:
 def ablation(result, probe: str = "refitted", *, ax: Axes | None = None) -> Axes:
     """What a probe loses when the found filters are silenced, beside random sets of as many (dots: each set).
 
-    result: an `Ablation`. probe: "refitted" to what is left, or "fixed". Bars are 95 % intervals; a
-    difference right of 0 says that the found filters cost more than random ones.
+    result: an `Ablation`. probe: "refitted" to what is left, or "fixed". Bars are 95 % intervals. Left of 0 the task is
+    read better than before; a difference right of 0 says that the found filters cost more than random ones.
     """
     table = result.summary.set_index("probe")
     if probe not in table.index:
@@ -43,7 +43,8 @@ def ablation(result, probe: str = "refitted", *, ax: Axes | None = None) -> Axes
     columns = {"drop": f"{count} found filters", "random_drop": f"{count} random filters", "difference": "difference"}
     values, low, high = ([row[f"{c}{end}"] for c in columns] for end in ("", "_low", "_high"))
     metric = {"r2": "R²", "balanced_accuracy": "balanced accuracy"}[result.metric]
-    ax = _intervals(columns.values(), values, low, high, f"loss of {metric}, {probe} probe on unseen people", ax)
+    unit = f"{metric} lost, {probe} probe on unseen people (below 0: gained)"
+    ax = _intervals(columns.values(), values, low, high, unit, ax)
     sets = result.sets[(result.sets["probe"] == probe) & (result.sets["set"] != "found")]
     ax.plot(sets["drop"], np.full(len(sets), 1.0), "o", color=style.NONE, ms=4, zorder=1)
     ax.axvline(0, color="#888888", lw=0.8)
@@ -51,14 +52,14 @@ def ablation(result, probe: str = "refitted", *, ax: Axes | None = None) -> Axes
 
 
 def _intervals(names, values, low, high, unit: str, ax: Axes | None) -> Axes:
-    """Rows of a point and its 95 % interval, the value printed at the right."""
+    """Rows of a point and its 95 % interval, both printed at the right."""
     names = [str(name) for name in names]
     ax = style.axes(ax, 6.4, 0.32 * len(names) + 1.1)
     y = np.arange(len(names))
     values, low, high = (np.asarray(v, float) for v in (values, low, high))
     ax.hlines(y, low, high, color=style.INK, lw=1.8)
     ax.plot(values, y, "o", color=style.INK, ms=6, label="measured, 95 % interval")
-    texts = [f"{v:.3g}".replace("-", "−") for v in values]
+    texts = [style.interval(*v, 3) for v in zip(values, low, high, strict=True)]
     for at, text in zip(y, texts, strict=True):
         ax.annotate(text, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
     ax.set_yticks(y, names)

@@ -122,7 +122,7 @@ def filters_kept(widths: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if wrong.size:
         raise ValueError(f"share {wrong[0]:g} is out of range: expected 0 to 1")
     ax = style.axes(ax, max(3.8, 0.8 * widths.shape[1] + 1.6), 0.26 * len(widths) + 1.2)
-    image = ax.imshow(np.ma.masked_invalid(values), aspect="auto", cmap="YlGnBu", vmin=0, vmax=100)
+    image = ax.imshow(np.ma.masked_invalid(values), aspect="auto", cmap=style.SEQUENTIAL, vmin=0, vmax=100)
     ax.grid(False)
     ax.set_xticks(range(widths.shape[1]), [style.words(task) for task in widths])
     ax.set_yticks(range(len(widths)), [str(layer) for layer in widths.index], fontsize=8)

@@ -79,8 +79,8 @@ def _budget(ax: Axes, rows: pd.DataFrame, look: Mapping[str, dict]) -> None:
 def times(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """General-model Fig. 3: how long each route trains in all, a bar each on a logarithmic axis, in the order given.
 
-    table: route, seconds, and note where there is something to add to the time. NaN: the route trains nothing.
-    ValueError: a column that is not there, no or a negative time.
+    table: route, seconds, note where there is something to add to the time, and once (hatched) where it is spent once
+    for all targets. NaN: the route trains nothing. ValueError: a column that is not there, no or a negative time.
 
     >>> from matplotlib import pyplot as plt
     >>> ax = times(pd.DataFrame({"route": ["student", "best of 63"], "seconds": [400, 7200.0]}))
@@ -104,9 +104,13 @@ def times(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     least, most = (known.min(), known.max()) if known.size else (1.0, 10.0)
     ends = np.array(sorted(UNITS))
     low = ends[max(0, np.searchsorted(ends, least) - 1)] if least > ends[0] else least / 2
-    look = looks(rows["route"])
-    tints = [look[name]["color"] for name in rows["route"]]
-    ax.barh(range(len(rows)), np.nan_to_num(seconds, nan=low) - low, left=low, height=0.62, color=tints, alpha=0.85)
+    once = rows["once"].to_numpy(bool) if "once" in rows else np.zeros(len(rows), bool)
+    look = looks(rows["route"][~once])
+    tints = [look[name]["color"] if name in look else "white" for name in rows["route"]]
+    long = np.nan_to_num(seconds, nan=low) - low
+    bars = ax.barh(range(len(rows)), long, left=low, height=0.62, color=tints, alpha=0.85)
+    for bar in np.array(bars.patches, object)[once]:
+        bar.set(hatch="////", edgecolor=style.INK, lw=0.8)
     ax.set_xlim(low, 1.15 * most)
     ticks = [s for s in UNITS if low <= s <= 1.15 * most]
     ax.set_xticks(ticks, [UNITS[s] for s in ticks])
@@ -116,7 +120,7 @@ def times(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.grid(axis="y", visible=False)
     for y, text in enumerate(texts):
         ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
-    ax.set_xlabel(f"training time (logarithmic, from {duration(low)})")
+    ax.set_xlabel(f"training time (logarithmic, from {duration(low)}" + ("; hatched: once)" if once.any() else ")"))
     return ax
 
 

@@ -4,6 +4,7 @@ The colours stay apart under protanopia and deuteranopia (a test measures it), a
 meaning a marker or a printed name says the same thing again.
 """
 
+import re
 from functools import lru_cache
 from io import BytesIO
 
@@ -49,6 +50,9 @@ RIVALS = (  # networks side by side, in order: colour and marker
     ("#E69F00", "v"),
     ("#000000", "P"),
 )
+GENDER_COLOURS = {"female": "#CC79A7", "male": "#0072B2"}  # where faces of both are shown
+TURN_COLOURS = {"left": "#00304B", "right": "#2D86BB", "sideways": "#8FC1DF", "frontal": "#D6E8F3"}  # tints of yaw's
+SEQUENTIAL, DIVERGING = "YlGnBu", "RdBu_r"  # of tables of numbers, which are read in grey by what is printed on them
 LAYERS = mpl.colormaps["viridis"]  # light = late; read in grey as well
 _KINDS = {
     "left": "more when turned to the left",
@@ -109,8 +113,12 @@ def error_label(task: str | None) -> str:
 
 
 def words(name: str) -> str:
-    """A name as a reader sees it: `facial_hair` → facial hair."""
-    return name.replace("_", " ")
+    """A name as a reader sees it, the subscripts of the papers' letters left alone.
+
+    >>> words("facial_hair"), words("ĥ_MT + MLP")
+    ('facial hair', 'ĥ_MT + MLP')
+    """
+    return re.sub(r"(?<!\bh)(?<!\bĥ)_", " ", name)
 
 
 def describe(kind: str) -> str:
@@ -125,12 +133,12 @@ def describe(kind: str) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number for print, with a true minus sign; NaN is an en dash.
+    """A number for print, with a true minus sign where it is not 0; NaN is an en dash.
 
-    >>> number(-0.5), number(float("nan"))
-    ('−0.50', '–')
+    >>> number(-0.5), number(-0.2, 0), number(float("nan"))
+    ('−0.50', '0', '–')
     """
-    return "–" if np.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return "–" if np.isnan(value) else f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def interval(value: float, low: float, high: float, digits: int = 2) -> str:
@@ -150,7 +158,7 @@ def axes(ax: Axes | None, width: float = 5.2, height: float = 3.6) -> Axes:
         ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#888888")
-    ax.tick_params(colors=INK, labelsize=9)
+    ax.tick_params(which="both", colors=INK, labelsize=9)
     ax.grid(color="#E6E6E6", linewidth=0.7)
     ax.set_axisbelow(True)
     ax.xaxis.label.set_size(10)

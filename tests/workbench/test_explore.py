@@ -204,6 +204,20 @@ def test_filter_explorer_shows_the_faces_with_the_highest_and_lowest_response(se
         explore.FilterExplorer(seen, crafts, faces[:10])
 
 
+def test_what_is_missing_is_said(seen, crafts):
+    with pytest.raises(ValueError, match="no filters to look through: expected find_crafts"):
+        explore.FilterExplorer(seen, {})
+    with pytest.raises(ValueError, match="no curves to look at: expected what characteristic_curves returned"):
+        explore.CurveExplorer({})
+    assert "pass faces=" in repr(explore.FilterExplorer(seen, crafts))
+
+
+def test_explorers_of_one_family_order_their_controls_alike(seen, crafts, curves):
+    """What is asked, then where, then which one."""
+    assert list(explore.FilterExplorer(seen, crafts).controls) == ["task", "layer", "show", "rank", "filter"]
+    assert list(explore.CurveExplorer(curves).controls) == ["task", "layer", "gamma"]
+
+
 def test_buttons_step_through_a_list(seen, crafts):
     shown = explore.FilterExplorer(seen, crafts)
     control = shown.controls["show"]

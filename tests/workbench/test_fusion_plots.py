@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import colors
 from matplotlib import pyplot as plt
 
 from facelab.transfer.similarity import cka_matrix
@@ -107,7 +108,7 @@ def test_ratio_shows_no_gain_and_the_goal(faces, check):
     table = pd.DataFrame(
         [{"dimension": d, "faces": n, "ratio": 1 - 3 / d + 0.01 * s} for d in (373, 32) for n in faces for s in (0, 1)]
     )
-    ax = draw.ratio(table)
+    ax = draw.ratio(table, goal=0.9)
     check(ax)
     drawn = lines(ax)
     assert list(drawn) == ["no gain over PCA", "goal 0.9", "32 numbers", "373 numbers"]
@@ -115,7 +116,7 @@ def test_ratio_shows_no_gain_and_the_goal(faces, check):
     np.testing.assert_allclose(drawn["32 numbers"].get_ydata(), 1 - 3 / 32 + 0.005)  # the mean of two seeds
     np.testing.assert_allclose(ax.collections[0].get_segments()[0][:, 1], [1 - 3 / 32, 1 - 3 / 32 + 0.01])
     assert named(ax.xaxis)
-    assert "goal" not in " ".join(lines(draw.ratio(table, goal=None)))
+    assert "goal" not in " ".join(lines(draw.ratio(table)))
     with pytest.raises(ValueError, match="faces 0: expected 1 or more"):
         draw.ratio(table.assign(faces=0))
 
@@ -143,8 +144,10 @@ def test_ranks_go_by_what_is_better(scores, check):
 
 
 def test_ranks_may_keep_their_order(scores, check):
-    ax = draw.ranks(scores, {"gender": 1, "age": -1, "pose": 1}, what="route", ordered=False)
+    better, units = {"gender": 1, "age": -1, "pose": 1}, {"age": "error (years)"}
+    ax = draw.ranks(scores, better, scores=units, what="route", ordered=False)
     assert named(ax.xaxis) == ["PCA", "AE", "facial hair"] and ax.get_xlabel() == "route"
+    assert named(ax.yaxis) == ["gender ↑", "age, error (years) ↓", "pose ↑", "mean rank"]
     check(draw.ranks(scores.assign(other=np.nan), {"gender": 1, "age": -1, "pose": 1}))
     check(draw.ranks(scores.iloc[:1, :1], {"gender": 1}))
     with pytest.raises(ValueError, match="`better` lacks the target 'gender'; the nearest is 'gendr'"):
@@ -228,6 +231,16 @@ def test_times_of_what_trains_nothing(check):
     check(student_plots.times(pd.DataFrame({"route": ["cosine"], "seconds": [np.nan]})))
     with pytest.raises(ValueError, match="0 seconds: expected more than 0"):
         student_plots.times(pd.DataFrame({"route": ["cosine"], "seconds": [0.0]}))
+
+
+def test_times_that_are_spent_once_are_hatched(check):
+    table = pd.DataFrame({"route": ["once: student", "student tuned"], "seconds": [900, 30], "once": [True, False]})
+    ax = student_plots.times(table)
+    check(ax)
+    assert [bool(bar.get_hatch()) for bar in ax.patches] == [True, False] and "hatched: once" in ax.get_xlabel()
+    budget = pd.DataFrame([{"target": "age", "route": "student tuned", "share": s, "score": 1.0} for s in (0.1, 1)])
+    (drawn,) = lines(student_plots.budgets(budget)[0]).values()
+    assert colors.to_hex(ax.patches[1].get_facecolor()) == drawn.get_color().lower()  # one colour in both figures
 
 
 def test_looks_stay_apart_and_stay_the_same():

@@ -82,6 +82,7 @@ def test_the_explorer_shows_every_head_of_every_network(faces):
     n = len(faces)
     one = Said(gender=np.tile([0.2, 0.8], (n, 1)), age=np.full(n, 31.4))
     explorer = MultitaskExplorer(faces, {"baseline": Said(gender=np.tile([0.9, 0.1], (n, 1))), "full": one})
+    assert list(explorer.controls) == ["task", "face"] and explorer.controls["face"].max == n - 1
     assert explorer.controls["task"].options == ("gender", "age")
     said = explorer._repr_mimebundle_()[0]["text/plain"]
     assert "baseline: female" in said and "full: male" in said

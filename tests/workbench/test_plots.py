@@ -253,7 +253,11 @@ def test_ablation_shows_found_random_and_difference():
     ax = plots.ablation(result)
     check(ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["7 found filters", "7 random filters", "difference"]
-    assert [t.get_text() for t in ax.texts] == ["0.3", "0.1", "0.2"]
+    assert [t.get_text() for t in ax.texts] == [
+        "0.300 [0.250, 0.350]",
+        "0.100 [0.050, 0.150]",
+        "0.200 [0.150, 0.250]",
+    ]
     with pytest.raises(ValueError, match="unknown probe 'refited': did you mean 'refitted'"):
         plots.ablation(result, "refited")
 
