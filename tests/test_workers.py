@@ -21,6 +21,7 @@ from torch import nn
 import facelab as fl
 from facelab import cache, nets, workers
 from facelab.faces import FaceSet, heads, rendered
+from facelab.filters import routes
 from facelab.transfer import selection
 from facelab.workbench.cli import main
 
@@ -145,6 +146,59 @@ def test_combinations_of_sources_are_asked_by_workers(cluster, tmp_path, monkeyp
         here = ask()
     pd.testing.assert_frame_equal(here, there)
     assert len(here) == 7 and "good" in selection.best(here).loc["gender", "code"]
+
+
+@pytest.fixture
+def walk(tmp_path, monkeypatch):
+    """walk(folder, n_jobs): two routes to a task for two seeds, with a cache folder of its own and one thread."""
+    rng = np.random.default_rng(0)
+    labels = pd.DataFrame({"identity": [f"p{i % 12}" for i in range(96)], "yaw": rng.uniform(-60, 60, 96)})
+    images = rng.integers(0, 256, (96, 3, 12, 12), dtype=np.uint8)
+    crowd = FaceSet("noise", images, labels, np.zeros((96, 5, 2), np.float32))
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    start = nets.wrap(nn.Sequential(*layers, nn.Linear(4, 3)), size=12, name="toy")
+    training = routes.Training(epochs=2, batch=16, precision="32")
+    head = routes.Route("head", train="head")
+
+    def walk(folder: str, n_jobs: int = 1):
+        monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / folder))
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(1)
+            how = {"seeds": [0, 1], "training": training, "n_jobs": n_jobs, "progress": False}
+            return routes.travel(start, crowd, "yaw", [head], **how)
+        finally:
+            torch.set_num_threads(threads)
+
+    return walk
+
+
+def same_rows(one, other) -> None:
+    """The same numbers bit by bit, from networks that were trained apart."""
+    assert [(r.route, r.seed) for r in one.rows] == [(r.route, r.seed) for r in other.rows] and len(one.rows) == 4
+    for a, b in zip(one.rows, other.rows, strict=True):
+        np.testing.assert_array_equal(a.said, b.said)
+        assert a.scores == b.scores and a.filters == b.filters and a.file != b.file
+        for x, y in zip(a.net("cpu").module.parameters(), b.net("cpu").module.parameters(), strict=True):
+            assert torch.equal(x, y)
+
+
+def test_routes_of_seeds_are_gone_by_processes(walk, monkeypatch):
+    here = walk("here")
+    monkeypatch.setattr(routes, "Bench", None)  # in this process no route can be gone any more
+    same_rows(here, walk("there", n_jobs=2))
+    with pytest.raises(ValueError, match="n_jobs 0: expected"):
+        walk("nowhere", n_jobs=0)
+
+
+def test_routes_of_seeds_are_gone_by_a_cluster(cluster, walk, monkeypatch):
+    with alone():
+        here = walk("here")
+    monkeypatch.setattr(routes, "Bench", None)
+    there = walk("there", n_jobs=2)
+    same_rows(here, there)
+    assert all(row.file.is_relative_to(cluster.own) for row in there.rows)
 
 
 def test_mistakes_of_a_cluster(monkeypatch):

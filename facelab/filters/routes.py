@@ -6,12 +6,13 @@ kept in the cache, so a run that is interrupted goes on where it stopped.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
-from facelab import errors, tasks
+from facelab import errors, tasks, workers
 from facelab.faces.faceset import FaceSet
 from facelab.filters.route_bench import Bench
 from facelab.filters.route_rows import Journey, Row
@@ -36,14 +37,17 @@ def travel(
     """Every route to every task, for every seed (which deals the people, draws the heads and orders the batches).
 
     routes: for all tasks, or a list for each. The full fine-tuning that all are measured against is added. A row that
-    is in the cache is not run again. n_jobs: processes, each with one thread. ValueError: no face with a label of a
-    task, a route that cannot be gone (as `sparse.budget` and `fl.fit` say). TypeError: no Net.
+    is in the cache is not run again. n_jobs: processes, each with one thread: the rows of one process with one thread,
+    bit by bit. Inside `fl.cluster` its workers go the routes instead; rows and networks stay in their cache folder, so
+    that has to be one that this process sees too. ValueError: no face with a label of a task, a route that cannot be
+    gone (as `sparse.budget` and `fl.fit` say), fewer than one process. TypeError: no Net.
 
         journey = travel(net, faces, "yaw", [Route("sparse", filters="curves", gamma=0.01)])
         journey.table()
     """
     if not isinstance(net, Net):
         raise TypeError(f"expected a Net (fl.nets.load, or fl.nets.wrap your module), not {type(net).__name__}")
+    errors.whole("n_jobs", n_jobs, 1)
     names, training = errors.named("task", names), training or Training()
     for name in names:
         if tasks.get(name).kind not in ("classes", "regression"):
@@ -54,16 +58,22 @@ def travel(
         called = [route.name for route in every]
         if twice := [one for one in called if called.count(one) > 1]:
             raise ValueError(f"two routes to {name!r} are called {twice[0]!r}: their rows could not be told apart")
-    work = [
-        delayed(_go)(net, faces, name, wanted[name], seed, training, n_jobs > 1) for seed in seeds for name in names
-    ]
-    done = Parallel(n_jobs=n_jobs, return_as="generator")(work)
-    done = tqdm(done, total=len(work), desc="routes", unit="task and seed", disable=not progress)
+    pieces = [(name, seed) for seed in seeds for name in names]
+    shared = net, faces, wanted, training
+    if n_jobs > 1 and workers.here():
+        go = partial(_go, threads=1)
+        done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(go)(shared, piece) for piece in pieces)
+    else:
+        done = workers.spread(_go, pieces, shared)
+    done = tqdm(done, total=len(pieces), desc="routes", unit="task and seed", disable=not progress)
     return Journey(tuple(row for rows in done for row in rows), faces)
 
 
-def _go(net, faces, task, routes, seed, training, alone) -> list[Row]:
-    if alone:
-        torch.set_num_threads(1)
+def _go(shared: tuple, piece: tuple[str, int], threads: int | None = None) -> list[Row]:
+    net, faces, wanted, training = shared
+    task, seed = piece
+    if threads is not None:
+        torch.set_num_threads(threads)
     bench = Bench(net, faces, task, seed, training)
-    return [bench.row(route) for route in routes]
+    with parallel_config("sequential"):  # a worker hands nothing on
+        return [bench.row(route) for route in wanted[task]]
