@@ -112,6 +112,18 @@ def error_label(task: str | None) -> str:
     )
 
 
+def score_label(task: str, metric: str) -> str:
+    """What a task is scored by, with its unit.
+
+    >>> score_label("age", "mae"), score_label("gender", "accuracy"), score_label("valence", "rmse")
+    ('mean error (years)', 'share right', 'RMSE (−1 to 1)')
+    """
+    names = {"mae": "mean error", "rmse": "RMSE", "accuracy": "share right", "error": "error rate", "auc": "AUC"}
+    if metric not in names:
+        raise unknown("metric", metric, names)
+    return names[metric] + (label(task)[len(words(task)) :] if metric in ("mae", "rmse") else "")
+
+
 def words(name: str) -> str:
     """A name as a reader sees it, the subscripts of the papers' letters left alone.
 
