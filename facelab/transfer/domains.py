@@ -10,6 +10,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MARGIN = 0.2  # of the triplets, as in the paper
+
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
@@ -49,7 +51,7 @@ class Discriminator(nn.Module):
         return F.normalize(self.layers(features), dim=1)
 
 
-def triplet(points: Tensor, domain: Tensor, *, margin: float = 0.2, generator=None) -> Tensor:
+def triplet(points: Tensor, domain: Tensor, *, margin: float = MARGIN, generator=None) -> Tensor:
     """mean over anchors of max(0, ‖a − p‖² − ‖a − n‖² + margin), p drawn from the anchor's set, n from another one.
 
     points (n, k) of length 1; domain (n,) integers; generator: of the CPU. Anchors without a p or an n are left out; 0
