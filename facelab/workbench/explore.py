@@ -1,4 +1,5 @@
-"""The explorers of the notebooks: a studio, filters to look through, curves to cut (how they live: `live`)."""
+"""The explorers of the notebooks: a studio, filters to look through, a map of them, curves to cut (how they live:
+`live`). All ask in one order: what (a network, a task), where (a layer), which one (a rank, a filter, γ, a face)."""
 
 import numpy as np
 import pandas as pd
@@ -7,9 +8,10 @@ from facelab.workbench import plots, style
 from facelab.workbench.live import Explorer, choice, count, log_slider, slider
 from facelab.workbench.studio import FaceStudio
 
-__all__ = ["CurveExplorer", "Explorer", "FaceStudio", "FilterExplorer"]
+__all__ = ["CurveExplorer", "Explorer", "FaceStudio", "FilterExplorer", "TaskMapExplorer"]
 NUMBER = "by number"
 ALL = "all layers"
+ORDERS = {"their own": "filter", "the tasks": "task"}
 
 
 class FilterExplorer(Explorer):
@@ -107,6 +109,57 @@ class FilterExplorer(Explorer):
                 strip.set_title(named, fontsize=9, loc="left", color=style.INK, y=1.0)
         alone = "" if self.faces is not None else ". No faces were given, so none are shown: pass faces="
         return said.replace("\n", ": ") + alone
+
+
+class TaskMapExplorer(Explorer):
+    """Low-cost Fig. 1 to walk about in: all filters of a layer by the task they serve best, and of one of them how far
+    it follows every task.
+
+    table: the tables of several tasks' `Crafts` below each other, with a column `task`, as for `plots.task_map`.
+    ValueError for an empty table.
+    """
+
+    def __init__(self, table):
+        self.table = table.dropna(subset="rho")
+        if self.table.empty:
+            raise ValueError(
+                "no filter was tested: expected the tables of find_crafts(responses, task), with a column task"
+            )
+        layers = list(dict.fromkeys(self.table["layer"]))
+        controls = {
+            "layer": choice("layer", layers, layers[-1]),
+            "filter": count("filter", 0, int(self.table["filter"].max()), 0),
+            "order": choice("in the order of", ORDERS),
+        }
+        best = plots.served(self._of(layers[-1]))[1]
+        controls["filter"].value = int(best.index[0]) if len(best) else int(self._of(layers[-1])["filter"].iloc[0])
+        super().__init__(controls, (12.0, 4.0))
+
+    def adapt(self, name):
+        layer, filter, _ = self.controls.values()
+        filter.max = int(self._of(layer.value)["filter"].max())
+
+    def _of(self, layer) -> pd.DataFrame:
+        return self.table[self.table["layer"] == layer]
+
+    def draw(self, figure, layer, filter, order):
+        rows, order = self._of(layer), ORDERS[order]
+        own = rows[rows["filter"] == filter].assign(strength=lambda t: t["rho"].abs())
+        if own.empty:
+            raise ValueError(f"filter {filter} of {layer} never responds, or there is none")
+        left, right = figure.add_axes((0.045, 0.22, 0.55, 0.66)), figure.add_axes((0.83, 0.22, 0.16, 0.62))
+        plots.task_map(self.table, layer=layer, order=order, ax=left)
+        plots.mark_filter(left, rows, filter, order)
+        own = own.sort_values(["craft", "strength"], ascending=False).drop_duplicates("task")
+        said = f"filter {filter}: how far it follows\n(pale: did not pass)"
+        style.axes(right).set_title(said, fontsize=9, loc="left", color=style.INK)
+        for y, row in enumerate(own.itertuples()):
+            right.barh(y, row.strength, 0.62, color=style.inked(row.task), alpha=1.0 if row.craft else 0.25)
+        right.set_yticks(range(len(own)), [style.words(task) for task in own["task"]])
+        right.set(xlim=(0, 1), ylim=(len(own) - 0.5, -0.5), xlabel="|ρ|, strongest kind")
+        right.grid(axis="y", visible=False)
+        serves = [f"{style.words(row.task)} (ρ = {style.number(row.rho)})" for row in own.itertuples() if row.craft]
+        return f"filter {filter} of {layer} serves {', '.join(serves) or f'none of the {len(own)} tasks'}"
 
 
 class CurveExplorer(Explorer):

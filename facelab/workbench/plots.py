@@ -232,19 +232,9 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
         raise unknown("layer", layer, layers)
     if order not in ("filter", "task"):
         raise unknown("order", order, ("filter", "task"))
-    rows = table[table["layer"] == layer].reset_index(drop=True)
-    filters = np.sort(rows["filter"].unique())
-    passed = rows[rows["craft"]].assign(strength=rows["rho"].abs())
-    passed = passed.sort_values("strength", ascending=False).drop_duplicates(["filter", "task"])
-    first = passed.drop_duplicates("filter").set_index("filter")
-    second = passed[passed["filter"].duplicated()].drop_duplicates("filter").set_index("filter")
+    filters, first, second = served(table[table["layer"] == layer], order)
     counts = first["task"].value_counts()
-    if order == "task":
-        place = {task: i for i, task in enumerate(counts.index)}
-        weight = first["strength"].reindex(filters).fillna(0)
-        where = first["task"].map(place).reindex(filters).fillna(len(place))
-        filters = filters[np.lexsort((-weight, where))]
-    wide = 32 if len(filters) >= 256 else 16
+    wide = _wide(len(filters))
     spot = {f: (i % wide, i // wide) for i, f in enumerate(filters)}
     tall = -(-len(filters) // wide)
     room = max(2.9, 0.2 * len(counts) + 1.5)  # what labels and legend need beside a layer of few filters
@@ -282,3 +272,29 @@ def task_map(table: pd.DataFrame, *, layer: str | None = None, order: str = "fil
         ax.scatter([], [], s=90, **ring, label="ring: the task it\nserves second")
     style.legend(ax, beside="filters by best task\n(size: |ρ|)", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
+
+
+def served(rows: pd.DataFrame, order: str = "filter") -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
+    """The filters of one layer in the order of `task_map`, and by filter the task that each serves best and second."""
+    passed = rows[rows["craft"]].assign(strength=lambda t: t["rho"].abs())
+    passed = passed.sort_values("strength", ascending=False).drop_duplicates(["filter", "task"])
+    first = passed.drop_duplicates("filter").set_index("filter")
+    second = passed[passed["filter"].duplicated()].drop_duplicates("filter").set_index("filter")
+    filters = np.sort(rows["filter"].unique())
+    if order == "task":
+        place = {task: i for i, task in enumerate(first["task"].value_counts().index)}
+        weight = first["strength"].reindex(filters).fillna(0)
+        where = first["task"].map(place).reindex(filters).fillna(len(place))
+        filters = filters[np.lexsort((-weight, where))]
+    return filters, first, second
+
+
+def mark_filter(ax: Axes, rows: pd.DataFrame, filter: int, order: str = "filter") -> None:
+    """Frame one filter on axes that `task_map` drew from these rows of its layer."""
+    filters = served(rows, order)[0]
+    at, wide = int(np.flatnonzero(filters == filter)[0]), _wide(len(filters))
+    ax.plot(at % wide, at // wide, "s", ms=15, mfc="none", mec="black", mew=1.8)
+
+
+def _wide(filters: int) -> int:
+    return 32 if filters >= 256 else 16

@@ -3,6 +3,7 @@ import base64
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
@@ -202,6 +203,23 @@ def test_filter_explorer_shows_the_faces_with_the_highest_and_lowest_response(se
     assert shown[-2:] == [list(order[::-1][:5]), list(order[:5])]
     with pytest.raises(ValueError, match="10 faces for responses to 144"):
         explore.FilterExplorer(seen, crafts, faces[:10])
+
+
+def test_task_map_explorer_says_what_a_filter_serves(crafts):
+    table = pd.concat([one.table().assign(task=task) for task, one in crafts.items()], ignore_index=True)
+    explorer = explore.TaskMapExplorer(table)
+    assert list(explorer.controls) == ["layer", "filter", "order"]
+    passed = table[(table["layer"] == "conv2") & table["craft"]]
+    assert (
+        explorer.settings["filter"] == passed.loc[passed["rho"].abs().idxmax(), "filter"]
+    )  # begins with the strongest
+    first = explorer.set(layer="conv1", filter=0).picture()
+    assert "filter 0 of conv1 serves yaw (ρ = 0." in repr(explorer)
+    assert explorer.set(order="the tasks").picture() != first
+    explorer.set(layer="conv1", filter=7)
+    assert "serves none of the 2 tasks" in repr(explorer)
+    with pytest.raises(ValueError, match="no filter was tested"):
+        explore.TaskMapExplorer(table.iloc[:0])
 
 
 def test_what_is_missing_is_said(seen, crafts):
