@@ -6,6 +6,7 @@ PCA stays, and the layers learn what it misses: training starts at PCA's error.
 
 import logging
 import math
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -42,7 +43,7 @@ class AE(PCA):
     is; then whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
     trains and codes; arrays stay where they are and are read batch by batch, so memory maps may be larger than memory.
 
-    After `fit`: net_ (the `Residual`), history_ (epoch, loss, val_loss: Eq. 3 on held-out faces), best_epoch_,
+    After `fit`: net_ (the `Residual`), history_ (epoch, loss, val_loss: Eq. 3 on held-out faces, seconds), best_epoch_,
     held_out_ (rows), and what `PCA` has.
 
     ValueError: as for `PCA`; too few faces to hold some out. FloatingPointError: the loss is not finite (names the
@@ -133,12 +134,12 @@ class AE(PCA):
         optimizer = torch.optim.Adam([{"params": rest, "share": 1.0}, {"params": linear, "share": 0.1}], lr=self.lr)
         noise = torch.Generator(place).manual_seed(self.seed)
         steps = math.ceil(len(train) / self.batch)
-        history = [(0, math.nan, self._held_out(rows))]
+        history = [(0, math.nan, self._held_out(rows), 0.0)]
         best = {name: value.clone() for name, value in net.state_dict().items()}
         self.best_epoch_ = 0
         bar = tqdm(range(1, self.epochs + 1), desc=type(self).__name__, disable=not self.progress)
         for epoch in bar:
-            total = 0.0
+            started, total = time.perf_counter(), 0.0
             order = np.random.default_rng([self.seed, epoch]).permutation(train)
             torch.manual_seed(int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]))  # for the dropout
             net.train()
@@ -160,11 +161,11 @@ class AE(PCA):
             if held < min(row[2] for row in history):
                 self.best_epoch_ = epoch
                 best = {name: value.clone() for name, value in net.state_dict().items()}
-            history.append((epoch, total / len(train), held))
+            history.append((epoch, total / len(train), held, time.perf_counter() - started))
             bar.set_postfix(held_out=f"{held:.4g}")
         net.load_state_dict(best)
         net.eval()
-        self.history_ = pd.DataFrame(history, columns=["epoch", "loss", "val_loss"])
+        self.history_ = pd.DataFrame(history, columns=["epoch", "loss", "val_loss", "seconds"])
         log.info("%s: best epoch %d of %d", type(self).__name__, self.best_epoch_, self.epochs)
 
     def _stop(self, what: str):
