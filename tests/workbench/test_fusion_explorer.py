@@ -55,6 +55,12 @@ def explorer(faces, embeddings, operators):
                           embeddings=embeddings)  # fmt: skip
 
 
+def test_it_asks_in_the_order_of_its_family(explorer):
+    """What is asked and where, then which face, then how it is shown."""
+    order = ["operator", "dimension", "source", "face", "neighbours", "code", "map", "label"]
+    assert list(explorer.controls) == order
+
+
 def drawn(explorer):
     """The figure of the current settings."""
     return explorer._scene.canvas.figure

@@ -5,8 +5,8 @@ from matplotlib import colors
 from matplotlib import pyplot as plt
 
 from facelab.transfer.similarity import cka_matrix
+from facelab.workbench import code_plots, student_plots, style
 from facelab.workbench import fusion_plots as draw
-from facelab.workbench import student_plots, style
 
 SOURCES = ["expression", "identity", "object"]
 ROUTES = ["from scratch", "best source fine-tuned", "fused code + MLP", "student + MLP", "student fine-tuned"]
@@ -241,6 +241,11 @@ def test_times_that_are_spent_once_are_hatched(check):
     budget = pd.DataFrame([{"target": "age", "route": "student tuned", "share": s, "score": 1.0} for s in (0.1, 1)])
     (drawn,) = lines(student_plots.budgets(budget)[0]).values()
     assert colors.to_hex(ax.patches[1].get_facecolor()) == drawn.get_color().lower()  # one colour in both figures
+
+
+def test_genders_wear_one_pair_of_colours():
+    ax = code_plots.code_map([[0, 0], [1, 1]], ["male", "female"], "gender")
+    assert {name: line.get_color() for name, line in lines(ax).items()} == style.GENDER_COLOURS
 
 
 def test_looks_stay_apart_and_stay_the_same():

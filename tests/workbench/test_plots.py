@@ -60,6 +60,13 @@ def test_colours_of_tasks_stay_apart(eye):
     assert min(np.linalg.norm(v - none) for v in seen.values()) > 15
 
 
+@pytest.mark.parametrize("eye", EYES)
+@pytest.mark.parametrize("palette", [style.GENDER_COLOURS, style.TURN_COLOURS])
+def test_colours_of_groups_and_kinds_stay_apart(eye, palette):
+    seen = [lab(colour, eye) for colour in palette.values()]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15
+
+
 def test_every_task_has_a_colour_and_a_marker_of_its_own():
     assert set(style.TASK_COLOURS) == set(tasks.TASKS)
     assert len(set(style.TASK_MARKERS.values())) == len(tasks.TASKS)
@@ -86,6 +93,14 @@ def test_a_quick_line_of_text_stands_where_matplotlib_puts_it(where):
         boxes.append([*inked.min(0), *inked.max(0)])
         assert (pixels[..., 0] >= pixels[..., 1]).all() and len(inked) > 100
     assert np.abs(np.subtract(*boxes)).max() <= 3, boxes  # pixels
+
+
+def test_a_caption_of_several_lines_has_room_above_the_next_row(faces):
+    tall = [plots.faces(faces, [0, 1], [text] * 2, columns=1) for text in ("a", "a\nb", "a\nb\nc")]
+    heights = [ax.images[0].get_array().shape[0] for ax in tall]
+    assert heights == sorted(set(heights))
+    for ax in tall:
+        plt.close(ax.figure)
 
 
 def test_contact_sheet(faces):

@@ -121,6 +121,7 @@ def test_bars(related):
 
 def test_explorer_has_a_static_twin(related, faces):
     explorer = RelationExplorer(related, faces)
+    assert list(explorer.controls) == ["primary", "satellite", "draw"]
     before = explorer.picture()
     assert Image.open(io.BytesIO(before)).width > 500
     explorer.set(primary="gender", satellite="expression")

@@ -2,10 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 
 from facelab.filters.replicate import Tuning, agreement
 from facelab.nets.fairness import by_group
 from facelab.workbench import replicate_plots as draw
+from facelab.workbench import style
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,8 @@ def test_transfer_draws_each_task_with_its_constant():
 def test_groups_draws_a_row_for_each():
     labels = pd.DataFrame({"gender": ["male", "female"] * 20, "ethnicity": ["asian"] * 15 + ["white"] * 25})
     ax = draw.groups(by_group({"age": np.arange(40) % 3 > 0}, labels), "age")
+    drawn = {to_hex(line.get_color()) for line in ax.lines if line.get_marker() == style.TASK_MARKERS["gender"]}
+    assert drawn == {style.inked("gender").lower()}  # a label of people has its own colour and marker here too
     assert [t.get_text() for t in ax.get_yticklabels()] == ["female (20)", "male (20)", "asian (15)", "white (25)"]
     with pytest.raises(ValueError, match="expected one of gender"):
         draw.groups(by_group({"gender": np.ones(40)}, labels), "age")
