@@ -14,6 +14,18 @@ from facelab.faces.report import Report
 log = logging.getLogger(__name__)
 
 
+def listed(folder: str | Path) -> list[str]:
+    """Every image file below a folder, relative to it, in order. FileNotFoundError without the folder; ValueError where
+    there is no image."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS and f.is_file())
+    if not found:
+        raise ValueError(f"{folder} has no image ({', '.join(ENDINGS)})")
+    return [f.relative_to(folder).as_posix() for f in found]
+
+
 def from_folder(
     folder: str | Path, *, size: int = 128, files=None, broken: str = "error", progress: bool = True
 ) -> FaceSet:
@@ -32,12 +44,7 @@ def from_folder(
     ['one.png']
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    if files is None:
-        found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS and f.is_file())
-        files = [f.relative_to(folder).as_posix() for f in found]
-    files = [str(f) for f in files]
+    files = listed(folder) if files is None or not folder.is_dir() else [str(f) for f in files]
     if not files:
         raise ValueError(f"{folder} has no image ({', '.join(ENDINGS)})")
     images, kept, skipped = np.empty((len(files), 3, size, size), np.uint8), [], []

@@ -16,6 +16,14 @@ def pairs(root: str | Path, *, size: int = 250, progress: bool = True) -> tuple[
     root: the folder with pairs.txt and the pictures in lfw-deepfunneled/ or lfw/. Landmarks are unknown.
     FileNotFoundError where either is missing; ValueError for a pairs.txt of another form.
     """
+    folder, files, table = protocol(root)
+    faces = from_folder(folder, size=size, files=files, progress=progress)
+    labels = faces.labels.assign(identity=[name.split("/")[0] for name in files])
+    return FaceSet("lfw", faces.images, labels, faces.landmarks), table
+
+
+def protocol(root: str | Path) -> tuple[Path, list[str], pd.DataFrame]:
+    """What `pairs` will read: the folder of the pictures, the files in it, and the pairs. Errors as there."""
     root = Path(root).expanduser()
     listed = root / "pairs.txt"
     if not listed.is_file():
@@ -41,6 +49,4 @@ def pairs(root: str | Path, *, size: int = 250, progress: bool = True) -> tuple[
         table.append({"first": row(*first), "second": row(*second), "same": same, "fold": i // (2 * each)})
     if len(table) != 2 * folds * each:
         raise ValueError(f"{listed} says {folds} folds of {each} pairs of either kind, but has {len(table)} pairs")
-    faces = from_folder(folder, size=size, files=rows, progress=progress)
-    labels = faces.labels.assign(identity=[name.split("/")[0] for name in rows])
-    return FaceSet("lfw", faces.images, labels, faces.landmarks), pd.DataFrame(table)
+    return folder, list(rows), pd.DataFrame(table)

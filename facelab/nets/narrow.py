@@ -24,11 +24,13 @@ from facelab.nets.net import Net, wrap
 from facelab.nets.sources import dlib_template
 from facelab.nets.verify import ten_folds, verify
 from facelab.nets.vgg_face import VGGFace, fold
+from facelab.training.fitted import Fit
 from facelab.training.loop import fit
 
 WIDTHS, HIDDEN, DESCRIPTOR, SIZE = (16, 32, 64, 128, 128), 256, 128, 64
 FILE = Path(__file__).with_name("weights") / "vgg-narrow.safetensors"
 PADDING = 0.25  # of the chip around dlib's box, as the teacher's
+BATCH, HELD_OUT = 128, 0.04  # faces a step; the share of the people who only judge
 TEACHER = "identity"
 
 
@@ -81,37 +83,33 @@ def write(net: Net, about: dict, file: str | Path = FILE) -> Path:
     return file
 
 
+def crowds(people: int) -> dict[str, int]:
+    """How many people of which rendered sets it learns from: `wild`, and three eighths as many of `album`."""
+    return {"rendered/wild": people, "rendered/album": max(1, people * 3 // 8)}
+
+
 def training_faces(people: int, photos: Sequence[str | Path], seed: int, device="auto") -> list[FaceSet]:
-    """Rendered people of `wild` and `album` (three eighths as many), and the pictures of folders of photographs in
-    which the landmarks network sees a face."""
-    sets = [
-        faces.load("rendered/wild", seed=seed, people=people, device=device),
-        faces.load("rendered/album", seed=seed, people=max(1, people * 3 // 8), device=device),
-    ]
+    """Rendered people (`crowds`), and the pictures of folders of photographs in which the landmarks network sees a
+    face."""
+    sets = [faces.load(name, seed=seed, people=n, device=device) for name, n in crowds(people).items()]
     for folder in photos:
         found = locate(faces.from_folder(folder), device=device)
         sets.append(found[np.isfinite(found.landmarks).all((1, 2))])
     return sets
 
 
-def train(
-    sets: Sequence[FaceSet], *, epochs: int = 14, batch: int = 128, lr: float = 2e-3, precision: str = "bf16",
-    seed: int = 0, device="auto", checkpoint=None, progress: bool = True,
-) -> tuple[Net, dict]:  # fmt: skip
+def train(sets: Sequence[FaceSet], *, epochs: int = 14, seed: int = 0, device="auto", **how) -> tuple[Net, dict]:
     """The narrow network, taught the descriptors of `identity` on the faces of these sets, and how well it did.
 
     min Σ ‖f(x) − (d − d̄)/s‖², d the teacher's descriptor, d̄ its mean, s its standard deviation over all numbers; both
-    are put into the last layer afterwards, so that distances mean what the teacher's mean (one person below 0.6).
+    are put into the last layer afterwards, so that distances mean what the teacher's mean (one person below 0.6). how:
+    for `imitate`.
     """
     wanted = np.concatenate([descriptors(part, device=device) for part in sets])
     crowd = FaceSet.join(sets, "faces to distil on")
     mean, scale = wanted.mean(0, dtype=np.float64), float(wanted.std(0).mean())
     net = untrained(seed=seed)
-    done = fit(
-        net, crowd, None, targets=(wanted - mean) / scale, loss="mse", validation=0.04, epochs=epochs, batch=batch,
-        lr=lr, weight_decay=0.02, schedule="onecycle", precision=precision, seed=seed, device=device,
-        checkpoint=checkpoint, progress=progress,
-    )  # fmt: skip
+    done = imitate(net, crowd, (wanted - mean) / scale, epochs=epochs, seed=seed, device=device, **how)
     net = plain(net)
     with torch.no_grad():
         last = net.module.fc8
@@ -120,6 +118,15 @@ def train(
         for value in net.module.parameters():
             value.copy_(value.half().float())
     return net, {"unexplained": done.score / done.constant, "seconds": float(done.history["seconds"].sum())}
+
+
+def imitate(
+    net: Net, crowd: FaceSet, targets, *, batch: int = BATCH, lr: float = 2e-3, precision: str = "bf16", **how
+) -> Fit:
+    """The training alone: these numbers (n, d) for these faces. how: for `fl.fit`."""
+    settings = {"loss": "mse", "validation": HELD_OUT, "weight_decay": 0.02, "schedule": "onecycle"}
+    settings |= {"batch": batch, "lr": lr, "precision": precision}
+    return fit(net, crowd, None, targets=targets, **settings | how)
 
 
 def descriptors(crowd: FaceSet, *, device="auto") -> np.ndarray:

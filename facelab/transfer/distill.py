@@ -25,6 +25,9 @@ from facelab.transfer.autoencoder import AE
 from facelab.transfer.codes import Concat
 from facelab.transfer.residual import linear, three
 
+BATCH, HELD_OUT = 128, 0.05  # of a student's training: faces a step; the share of the people who only judge
+FUSING = 30  # epochs of the auto-encoder
+
 
 def two_stage(net: Net, faces: FaceSet, codes, *, mirrored=None, loss: str = "cosine", **how) -> Fit:
     """Teach `net` to give the fused codes (n, k) of the faces: the two-stage student ĥ_G (general-model Eq. 4).
@@ -40,7 +43,8 @@ def two_stage(net: Net, faces: FaceSet, codes, *, mirrored=None, loss: str = "co
     if codes.ndim == 2 and width(net) != codes.shape[1]:
         raise ValueError(f"{net.name!r} gives {width(net)} numbers for a face: expected {codes.shape[1]}, as in a code")
     targets = codes if mirrored is None else (codes, np.asarray(mirrored))
-    return fit(net, faces, None, targets=targets, loss=loss, flip=mirrored is not None, **{"validation": 0.05} | how)
+    how = {"validation": HELD_OUT} | how
+    return fit(net, faces, None, targets=targets, loss=loss, flip=mirrored is not None, **how)
 
 
 def one_stage(
@@ -60,7 +64,8 @@ def one_stage(
     inner.to(net.device)
     both = student.net(nn.Sequential(net.module, inner), f"{net.name} and its decoder")
     targets = z if other is None else (z, other)
-    return fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **{"validation": 0.05} | how)
+    how = {"validation": HELD_OUT} | how
+    return fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +226,7 @@ def width(net: Net) -> int:
 
 
 def fuse(
-    sets: Sequence[FaceSet], dimension: int | None = None, *, epochs: int = 30, seed: int = 0, device="auto"
+    sets: Sequence[FaceSet], dimension: int | None = None, *, epochs: int = FUSING, seed: int = 0, device="auto"
 ) -> AE:
     """An auto-encoder of the six sources' embeddings of these faces, from the cache if it was fitted before; people are
     told apart within a set. dimension: None: the paper's rule."""
@@ -237,20 +242,23 @@ def weights(operator: AE) -> list[np.ndarray]:
     return [operator.mean_, operator.components_, *(v.cpu().numpy() for v in operator.net_.state_dict().values())]
 
 
+def imitate(net: Net, crowd: FaceSet, codes, *, batch: int = BATCH, lr: float = 3e-3, **how) -> Fit:
+    """The training of `teach` alone: `two_stage` with its settings. how: for `fl.fit`."""
+    settings = {"weight_decay": 0.02, "schedule": "onecycle", "precision": "bf16", "batch": batch, "lr": lr}
+    return two_stage(net, crowd, codes, **settings, **how)
+
+
 def teach(
-    sets: Sequence[FaceSet], operator: AE, *, epochs: int = 45, batch: int = 128, lr: float = 3e-3, seed: int = 0,
-    device="auto", checkpoint=None, progress: bool = True,
+    sets: Sequence[FaceSet], operator: AE, *, epochs: int = 45, seed: int = 0, device="auto", progress: bool = True,
+    **how,
 ) -> tuple[Net, dict]:  # fmt: skip
     """A new student of a fitted operator's code, taught on all these unlabelled faces, and how well it
-    learned: the mean cosine to the code on people held out."""
+    learned: the mean cosine to the code on people held out. how: for `imitate`."""
     embeddings = embed(SOURCES, list(sets), mapped=True, device=device, progress=progress)
     crowd = FaceSet.join(list(sets), "faces to distil on")
     codes = operator.transform(embeddings)
     net = student.untrained(codes.shape[1], seed=seed)
-    done = two_stage(
-        net, crowd, codes, epochs=epochs, batch=batch, lr=lr, weight_decay=0.02, schedule="onecycle", precision="bf16",
-        seed=seed, device=device, checkpoint=checkpoint, progress=progress,
-    )  # fmt: skip
+    done = imitate(net, crowd, codes, epochs=epochs, seed=seed, device=device, progress=progress, **how)
     with torch.no_grad():  # as the file will hold them
         for value in net.module.parameters():
             value.copy_(value.half().float())

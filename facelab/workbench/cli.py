@@ -57,6 +57,7 @@ def fetch(sources: tuple[str, ...], everything: bool) -> None:
 @click.option("--epochs", type=int, help="[default: 14; student: 45]")
 @click.option("--seed", default=1, show_default=True, help="Of the people and the weights.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: NETWORK.safetensors]")
+@click.option("--dry-run", is_flag=True, help="Only say how many faces, steps, minutes and bytes it will take.")
 def train(
     network: str,
     people: int,
@@ -65,6 +66,7 @@ def train(
     epochs: int | None,
     seed: int,
     out: Path | None,
+    dry_run: bool,
 ) -> None:
     """Train a network that comes with facelab and measure it on people it has not seen.
 
@@ -74,11 +76,14 @@ def train(
         from facelab import cache
         from facelab.nets import narrow, student
         from facelab.transfer import distill
+        from facelab.workbench import training_plan
 
-        if seed == 0:
-            raise ValueError("seed 0: those rendered people are the ones it is measured on; expected 1 or more")
+        training_plan.check(people, photos, lfw, epochs, seed)
         small = network == "student"
-        epochs = epochs or (45 if small else 14)
+        epochs = epochs or training_plan.EPOCHS[network]
+        if dry_run:
+            click.echo("\n".join(training_plan.lines(training_plan.of(network, people, photos, lfw, epochs))))
+            return
         sets = narrow.training_faces(people, photos, seed)
         depends = [[part.fingerprint for part in sets], epochs, seed]
         if small:
@@ -110,18 +115,25 @@ def train(
 @click.option("--mtfl", type=click.Path(path_type=Path), help="MTFL's folder, to measure on photos; not trained on.")
 @click.option("--seed", default=0, show_default=True, help="Which people it is measured on.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: pose.safetensors]")
-def train_pose(mtfl: Path | None, seed: int, out: Path | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Only say how many faces, minutes and bytes it will take.")
+def train_pose(mtfl: Path | None, seed: int, out: Path | None, dry_run: bool) -> None:
     """Fit the layer that reads yaw and pitch from five landmarks, on rendered heads."""
     with plainly():
         from facelab import cache
         from facelab.faces import load
         from facelab.nets import pose
+        from facelab.workbench import training_plan
 
+        if mtfl is not None:  # its mistakes before the work
+            load("mtfl", root=mtfl, rows=1, progress=False)
+        if dry_run:
+            click.echo("\n".join(training_plan.lines(training_plan.of_pose(mtfl))))
+            return
         heads = load("rendered/wild")[::2]
         layer, row = pose.learn(heads, seed=seed)
         measured = {"rendered/wild, other people": row}
         if mtfl is not None:
-            measured["mtfl, by class of yaw"] = pose.classes(load("mtfl", root=mtfl, rows=400), layer)
+            measured["mtfl, by class of yaw"] = pose.classes(load("mtfl", root=mtfl, rows=training_plan.MTFL), layer)
         about = {
             "command": f"facelab train-pose --seed {seed}" + (" --mtfl MTFL" if mtfl else ""),
             "data": {heads.name: len(heads)},

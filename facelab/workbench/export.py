@@ -59,13 +59,20 @@ def plan(preset: str, size: int, **options) -> str:
 
 
 def _minutes(preset: str, images: int) -> str:
+    if (known := minutes(preset, images)) is None:
+        return "minutes not known"
+    return f"about {known:.1f} minutes on two cores at 128 pixels"
+
+
+def minutes(preset: str, images: int) -> float | None:
+    """What so many pictures take on two cores with 128 pixels a side; None where the preset was never timed."""
     try:
         file = runs.root() / "reports" / "reference" / "benchmarks" / "render.json"
         rows = json.loads(file.read_text(encoding="utf-8"))["presets"]
         (pace,) = [row["median"] for row in rows if row["preset"] == preset]
     except (ValueError, OSError):
-        return "minutes not known"
-    return f"about {images / pace / 60:.1f} minutes on two cores at 128 pixels"
+        return None
+    return images / pace / 60
 
 
 def whole(option: str, value: str) -> int:
