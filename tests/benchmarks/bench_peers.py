@@ -259,7 +259,8 @@ def rungs(problem: Problem, peer: Peer, solver: str, gram: str, limit: float) ->
         try:
             _, coef = peer.solve(solver, tol, gram, 1, limit)
         except Stopped:
-            return [*found[:1], (tol, {"setting": "equal gap", "stopped_s": limit, "reached": None, "gap": None})]
+            setting = "equal gap" if found else "default"
+            return [*found[:1], (tol, {"setting": setting, "stopped_s": limit, "reached": None, "gap": None})]
         found.append((tol, {"setting": "default"}))
         if problem.gap(coef) <= GAP:
             break
