@@ -133,7 +133,7 @@ class TaskMapExplorer(Explorer):
         }
         best = plots.served(self._of(layers[-1]))[1]
         controls["filter"].value = int(best.index[0]) if len(best) else int(self._of(layers[-1])["filter"].iloc[0])
-        super().__init__(controls, (12.0, 4.0))
+        super().__init__(controls, (10.8, 4.0))
 
     def adapt(self, name):
         layer, filter, _ = self.controls.values()
@@ -147,7 +147,7 @@ class TaskMapExplorer(Explorer):
         own = rows[rows["filter"] == filter].assign(strength=lambda t: t["rho"].abs())
         if own.empty:
             raise ValueError(f"filter {filter} of {layer} never responds, or there is none")
-        left, right = figure.add_axes((0.045, 0.22, 0.55, 0.66)), figure.add_axes((0.83, 0.22, 0.16, 0.62))
+        left, right = figure.add_axes((0.05, 0.22, 0.53, 0.66)), figure.add_axes((0.84, 0.22, 0.15, 0.62))
         plots.task_map(self.table, layer=layer, order=order, ax=left)
         plots.mark_filter(left, rows, filter, order)
         own = own.sort_values(["craft", "strength"], ascending=False).drop_duplicates("task")

@@ -14,7 +14,7 @@ from facelab.workbench.live import Explorer, choice, slider
 
 FUSED = "fused code"
 OTHERS, ANYONE = "other people only", "same person allowed"
-COMPONENTS, TSNE_MAP = "principal components", "t-SNE"
+COMPONENTS, TSNE_MAP = "first components", "t-SNE"
 NO_LABEL = "no label"
 
 

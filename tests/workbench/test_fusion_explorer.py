@@ -179,7 +179,7 @@ def test_a_face_beyond_the_map_is_placed_or_said_to_be_away(faces, embeddings, o
     assert "map of PCA, 2 numbers: 10 faces; this face is not among them" in [
         t.get_text() for t in drawn(explorer).texts
     ]
-    whole = explorer._layout("identity", "principal components", "PCA", 2)
+    whole = explorer._layout("identity", "first components", "PCA", 2)
     at = explorer._mapped[3]
     np.testing.assert_allclose((embeddings["identity"][at] - whole[1][0]) @ whole[1][1].T, whole[0][3])
 
