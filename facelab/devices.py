@@ -24,3 +24,20 @@ def device(name: str | torch.device = "auto") -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= here:
         raise ValueError(f"device {name!r} is not here: torch {torch.__version__} finds {here} CUDA devices; use 'cpu'")
     return found
+
+
+def told(name: str | torch.device = "auto", gains: str = "rendering and the passes of the networks") -> str:
+    """One line for the top of a notebook: which device works, and what a GPU would gain where there is none.
+
+    gains: what of the work is done on the device. How much faster that is there, `tests/benchmarks/gpu.py` measures.
+    ValueError as `device`.
+
+    >>> told("cpu", "rendering").partition("; ")[2]
+    'a GPU (device="cuda") would take over rendering; statistics stay on the CPU'
+    """
+    found = device(name)
+    if found.type == "cuda":
+        return f"device: {found} ({torch.cuda.get_device_name(found)}), for {gains}; statistics stay on the CPU"
+    threads = torch.get_num_threads()
+    cpu = f"device: cpu, {threads} thread{'s' if threads > 1 else ''}"
+    return f'{cpu}; a GPU (device="cuda") would take over {gains}; statistics stay on the CPU'
