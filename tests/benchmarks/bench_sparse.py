@@ -1,11 +1,12 @@
 """What a cut of the multiplications takes off the time, runtime by runtime.
 
-    python tests/benchmarks/bench_sparse.py [--nets vgg-narrow identity] [--cuts 56 72] [--rounds 30] [--compiled]
+    python tests/benchmarks/bench_sparse.py [--nets vgg-narrow identity vgg16] [--cuts 56 72] [--rounds 30] [--compiled]
 
 Parent and cut network take turns in every runtime (`fl.cost.compare`), one thread, batch 1 and 32, and the ratio is the
 median over rounds of that within a round. The head is one linear layer on the average over the image. Time depends on
 how many filters are left and not on which, so every layer keeps its first ones, the same share in all, such that the
-MACs come as near to the cut as widths allow. "head": each layer loses one filter only, so that the head's part is seen.
+MACs come as near to the cut as widths allow. "vgg16": at its full width and 224 px with random weights, which time does
+not depend on; batch 1. "head": each layer loses one filter only, so that the head's part is seen.
 Writes sparse.json and sparse.md. Goal: time cut in the same runtime ≥ 0.95 × MACs cut.
 """
 
@@ -21,10 +22,18 @@ import torch
 import facelab as fl
 from facelab.filters import sparse
 from facelab.nets.net import Net
+from facelab.nets.vgg_face import VGGFace
 
 OUT = Path(__file__).parents[2] / "reports" / "reference" / "benchmarks" / "sparse.json"
 GOAL = 0.95
+WIDE = "vgg16"
 RUNTIMES = ("eager", "channels_last", "channels_last_bf16", "onnxruntime")
+
+
+def network(name: str) -> Net:
+    if name != WIDE:
+        return fl.nets.load(name, device="cpu")
+    return fl.nets.wrap(VGGFace(people=1).eval(), size=224, mean=127.5, std=64, name=WIDE)
 
 
 def thinned(net: Net, share: float) -> Net:
@@ -88,7 +97,7 @@ def page(found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", nargs="+", default=["vgg-narrow", "identity"])
+    parser.add_argument("--nets", nargs="+", default=["vgg-narrow", "identity", WIDE])
     parser.add_argument("--cuts", type=float, nargs="+", default=[56, 72], help="of the MACs, in per cent")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--rounds", type=int, default=30)
@@ -102,9 +111,9 @@ def main() -> None:
     runtimes = [*options.runtimes, *(["compiled"] if options.compiled else [])]
     settings = {"runtimes": runtimes, "rounds": options.rounds, "warmup": options.warmup}
     for name in options.nets:
-        net = fl.nets.load(name, device="cpu")
+        net = network(name)
         cuts = {"head": thinned(net, 1.0), **{f"−{cut:g} %": cut_to(net, cut) for cut in options.cuts}}
-        for batch in options.batches:
+        for batch in options.batches if name != WIDE else [1]:
             for what, small in cuts.items():
                 rows += compare(net, small, what, batch, **settings)
     run = {"torch": torch.__version__, "threads": 1, "rounds": options.rounds, "processor": platform.machine(),
