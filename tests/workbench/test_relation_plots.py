@@ -129,3 +129,5 @@ def test_explorer_has_a_static_twin(related, faces):
     assert "expression read from the network trained for gender" in repr(explorer)
     explorer.set(satellite="gender")
     assert "100.0 [100.0, 100.0] % right" in repr(explorer)  # its own head
+    alone = RelationExplorer(related)
+    assert alone.picture() and "pass faces=" in repr(alone) and alone.controls["draw"].disabled
