@@ -22,6 +22,7 @@ import facelab as fl
 from facelab import cache, nets, workers
 from facelab.faces import FaceSet, heads, rendered
 from facelab.filters import routes
+from facelab.nets import narrow
 from facelab.transfer import selection
 from facelab.workbench.cli import main
 
@@ -263,6 +264,27 @@ def test_the_command_that_runs_grids_takes_a_scheduler(cluster, tmp_path):
     by_command("batch", tmp_path / "grid.yaml", "--out", tmp_path / "runs", "--dask", cluster.scheduler.address)
     table = pd.read_csv(tmp_path / "runs" / "grid" / "cells.csv").set_index("mark")
     assert table["01.there"].to_dict() == {cluster.own.name: 1.0, "nowhere": 0.0}
+
+
+def test_the_command_that_trains_takes_a_scheduler(cluster, faces, tmp_path, monkeypatch):
+    """What takes long is replaced: by pieces that say where they are done."""
+    where = []
+
+    def training_faces(*_):
+        where.append(set(workers.spread(lambda *_: os.getpid(), range(8), None)))
+        return [faces, faces]
+
+    def train(*_, **__):
+        where.append(set(workers.spread(lambda *_: os.getpid(), range(8), None)))
+        return narrow.untrained(4, widths=(1, 1, 1, 1, 1), norm=False), {}
+
+    for name, replaced in (("training_faces", training_faces), ("train", train), ("examine", lambda *_: {})):
+        monkeypatch.setattr(narrow, name, replaced)
+    asked = "train", "vgg-narrow", "--out", tmp_path / "net.safetensors"
+    by_command(*asked, "--dask", cluster.scheduler.address)
+    by_command(*asked)
+    there, here = set(cluster.run(os.getpid).values()), {os.getpid()}
+    assert where == [there, there, here, here]
 
 
 def test_a_command_says_that_no_scheduler_answers(monkeypatch):

@@ -4,7 +4,7 @@ import json
 import logging
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -58,6 +58,7 @@ def fetch(sources: tuple[str, ...], everything: bool) -> None:
 @click.option("--seed", default=1, show_default=True, help="Of the people and the weights.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: NETWORK.safetensors]")
 @click.option("--dry-run", is_flag=True, help="Only say how many faces, steps, minutes and bytes it will take.")
+@dask_option
 def train(
     network: str,
     people: int,
@@ -67,12 +68,14 @@ def train(
     seed: int,
     out: Path | None,
     dry_run: bool,
+    dask: str | None,
 ) -> None:
     """Train a network that comes with facelab and measure it on people it has not seen.
 
-    vgg-narrow learns the descriptors of the source `identity`, student the fused code of all six sources.
+    vgg-narrow learns the descriptors of the source `identity`, student the fused code of all six sources. With --dask
+    the cluster renders and embeds; the training itself is done here.
     """
-    with plainly():
+    with plainly(), ExitStack() as stack:
         from facelab import cache
         from facelab.nets import narrow, student
         from facelab.transfer import distill
@@ -84,6 +87,7 @@ def train(
         if dry_run:
             click.echo("\n".join(training_plan.lines(training_plan.of(network, people, photos, lfw, epochs))))
             return
+        stack.enter_context(elsewhere(dask))
         sets = narrow.training_faces(people, photos, seed)
         depends = [[part.fingerprint for part in sets], epochs, seed]
         if small:
