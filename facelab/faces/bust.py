@@ -8,13 +8,14 @@ knows what it is.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
 from facelab.faces import beards, clothes, hats, heads, locks, wear
 from facelab.faces.beards import beard_depth
 from facelab.faces.hair import hair_depth, outwards
-from facelab.faces.mesh import HAIR, turning
+from facelab.faces.mesh import HAIR, Carried, turning
 from facelab.faces.people import Person
 from facelab.faces.raycast import vertex_normals
 
@@ -47,34 +48,57 @@ class Bust:
 def make(person: Person, actions: dict[str, float] | None = None, *, device="cpu") -> Bust:
     """The bust of a person with these facial actions and what the person wears."""
     model, fixed = heads.load(str(device)), _fixed(str(device))
+    dress = _dress(_Style(*(getattr(person, name) for name in _Style._fields)), str(device))
     neutral = model.vertices(person.phenotype, person.shape)
     moved = neutral + model.displacements(actions) if actions else neutral
-    where = model.template
-    lift = beard_depth(person, where, model.masks) + clothes.thickness(person, where)
-    hair = hair_depth(person, where, model.masks, hats.covered(person, where))
-    points = moved + lift[:, None] * vertex_normals(moved, fixed.skin) + hair[:, None] * fixed.outwards
-    points = points + fixed.inset
-    pieces = [p for module in (locks, beards, hats, clothes, wear) for p in module.of(person, str(device))]
-    all_points, faces, part, total = [points], [model.faces], [model.part], len(points)
-    places, masks, shade, turn = [where], [model.masks], [model.shade], [fixed.turn]
-    for piece in pieces:
-        at, triangles = piece.points, piece.faces
-        if piece.code == HAIR:
-            at, triangles = _under_hat(person, piece)
+    points = moved + dress.lift[:, None] * vertex_normals(moved, fixed.skin) + dress.hair[:, None] * fixed.outwards
+    all_points = [points + fixed.inset]
+    for piece, at in dress.pieces:
         follows = moved if piece.code in wear.FACIAL else neutral
-        all_points.append(at + piece.shift(follows - where))
-        faces.append(triangles + total)
-        part.append(part[0].new_full((len(triangles),), piece.code))
-        places.append(piece.points)
-        masks.append(piece.detail)
-        shade.append(piece.shade)
-        turn.append(piece.turn)
-        total += len(at)
+        all_points.append(at + piece.shift(follows - model.template))
     scale, middle, landmarks, pivot = _frame(neutral, moved, fixed)
     return Bust(
-        person, (torch.cat(all_points) - middle) * scale, torch.cat(faces), torch.cat(part), torch.cat(places),
-        torch.cat(masks), torch.cat(shade), torch.cat(turn), (landmarks - middle) * scale, (pivot - middle) * scale,
+        person, (torch.cat(all_points) - middle) * scale, *dress.mesh,
+        (landmarks - middle) * scale, (pivot - middle) * scale,
     )  # fmt: skip
+
+
+class _Style(NamedTuple):
+    """All that decides the shape of hair, beard, clothes and what is worn: nothing of the head's own shape or age."""
+
+    hair_style: str
+    hair_volume: float
+    hairline: float
+    masculinity: float
+    beard: str
+    wears: tuple[str, ...]
+    look: int
+
+
+class _Dress(NamedTuple):
+    """A style on the template head: lift and hair (V,), how far the skin is moved along its normals and outwards; the
+    pieces and where their points lie (n, 3); mesh: faces, part, where, masks, shade and turn of the `Bust`."""
+
+    lift: torch.Tensor
+    hair: torch.Tensor
+    pieces: list[tuple[Carried, torch.Tensor]]
+    mesh: tuple[torch.Tensor, ...]
+
+
+@lru_cache(maxsize=2)  # for who sees one person age, or show one expression after another
+def _dress(style: _Style, device: str) -> _Dress:
+    model = heads.load(device)
+    where, pieces, total = model.template, [], len(model.template)
+    parts = [(model.faces, model.part, where, model.masks, model.shade, _fixed(device).turn)]
+    for piece in (p for module in (locks, beards, hats, clothes, wear) for p in module.of(style, device)):
+        at, triangles = _under_hat(style, piece) if piece.code == HAIR else (piece.points, piece.faces)
+        pieces.append((piece, at))
+        part = model.part.new_full((len(triangles),), piece.code)
+        parts.append((triangles + total, part, piece.points, piece.detail, piece.shade, piece.turn))
+        total += len(at)
+    lift = beard_depth(style, where, model.masks) + clothes.thickness(style, where)
+    hair = hair_depth(style, where, model.masks, hats.covered(style, where))
+    return _Dress(lift, hair, pieces, tuple(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -122,7 +146,7 @@ def _frame(neutral, moved, fixed: _Fixed):
     return 2 / (crown[1] - chin[1]), middle, landmarks, pivot
 
 
-def _under_hat(person: Person, piece):
+def _under_hat(person: Person | _Style, piece: Carried):
     """Locks as full as the person's hair, flat under the hat; those wholly under it are left out."""
     near = ((piece.points[:, 1] - 6.9) / 0.4).clamp(0, 1)  # where hair hangs free its fullness changes nothing
     full, triangles = 1 + (person.hair_volume - 1) * near, piece.faces

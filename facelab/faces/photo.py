@@ -93,6 +93,7 @@ def project(points: torch.Tensor, shot: Shot, size: int) -> torch.Tensor:
     return middle + points[:, :2] * torch.tensor([1.0, -1.0], device=points.device) * scale
 
 
+@torch.inference_mode()
 def photograph(bust: Bust, shots: list[Shot], size: int, *, supersample: int = 2):
     """Pictures of one bust: uint8 (n, 3, size, size) and landmarks float32 (n, 5, 2).
 

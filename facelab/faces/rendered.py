@@ -23,6 +23,7 @@ from facelab.faces.scenes import Sitting
 
 _LOOK = 8  # raised when the same seed gives other pixels, so that no stale set is read
 _SIZES = 32, 1024  # pixels a side
+_SUPERSAMPLES = 1, 8
 _PER_SHARD = 24  # pictures kept in one resumable piece
 
 
@@ -91,19 +92,23 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
     return FaceSet(f"sweep of {task}", images, labels, landmarks)
 
 
-def draw(sittings: list[Sitting], *, size: int = 128, device="auto", name: str = "rendered/own") -> FaceSet:
+def draw(
+    sittings: list[Sitting], *, size: int = 128, device="auto", name: str = "rendered/own", supersample: int = 2
+) -> FaceSet:
     """The pictures of any sittings (see `presets.sittings`), rendered side by side; nothing is kept or cached.
 
-    ValueError where there are none, or for a size out of range.
+    supersample: as in `photograph`; the sets have 2, and 1 is a coarse picture, drawn sooner.
+    ValueError where there are no sittings, or for a size or supersample out of range.
     """
     size, where = presets.whole("size", size, *_SIZES), devices.device(device)
+    supersample = presets.whole("supersample", supersample, *_SUPERSAMPLES)
     if not sittings:
         raise ValueError(f"face set {name!r}: no sittings, so there is nothing to draw")
     if len(sittings) == 1:  # threads would take longer to begin than they save
-        images, landmarks = _render(sittings, size, where)
+        images, landmarks = _render(sittings, size, where, supersample)
     else:
         with _workers(where) as pool:
-            drawn = list(pool.map(lambda sitting: _render([sitting], size, where), sittings))
+            drawn = list(pool.map(lambda sitting: _render([sitting], size, where, supersample), sittings))
         images, landmarks = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
     return FaceSet(name, images, presets.labels(sittings, name), landmarks)
 
@@ -128,11 +133,11 @@ def speed(
 # ---- rendering, in pieces that survive an interruption
 
 
-def _render(sittings: list[Sitting], size: int, device: torch.device):
+def _render(sittings: list[Sitting], size: int, device: torch.device, supersample: int = 2):
     images, landmarks = [], []
     for s in sittings:
         mesh = _mesh(s.person, s.expression, s.intensity, s.variant, device)
-        a, b = photograph(mesh, list(s.shots), size)
+        a, b = photograph(mesh, list(s.shots), size, supersample=supersample)
         images.append(a)
         landmarks.append(b)
     return np.concatenate(images), np.concatenate(landmarks)

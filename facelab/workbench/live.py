@@ -17,6 +17,7 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from facelab.errors import unknown
 from facelab.workbench import style
@@ -153,10 +154,15 @@ class Explorer:
         return [], self._scene.text
 
     def glimpse(self) -> None:
-        """Called before a draft is drawn: may `send` what is ready sooner, put into the frame shown last."""
+        """Called before a draft is drawn: may `send` what is ready sooner, put into the last `frame`."""
+
+    def frame(self) -> np.ndarray:
+        """(h, w, 3) uint8: the pixels drawn last."""
+        pixels = np.asarray(self._scene.canvas.buffer_rgba())
+        return np.array(Image.frombuffer("RGBA", pixels.shape[1::-1], pixels, "raw", "RGBA", 0, 1).convert("RGB"))
 
     def send(self, pixels: np.ndarray) -> None:
-        """Show these pixels (h, w, 3 or 4), a passing picture that nothing keeps."""
+        """Show these pixels (h, w, 3), a passing picture that nothing keeps."""
         self._put_picture(style.encode(pixels, draft=True), "jpeg")
 
     def _put_picture(self, encoded: bytes, kind: str) -> None:
@@ -259,7 +265,7 @@ class Explorer:
         for artist in marks:
             artist.draw(canvas.get_renderer())
             artist.remove()
-        return style.encode(np.asarray(canvas.buffer_rgba()), draft=self.draft), text
+        return style.encode(self.frame(), draft=self.draft), text
 
 
 class _Scene(NamedTuple):

@@ -7,10 +7,13 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import lru_cache
 
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -24,7 +27,7 @@ from facelab.faces.photo import Shot
 from facelab.faces.scenes import Sitting
 from facelab.workbench import style
 from facelab.workbench.live import WIDTH, Explorer, choice, slider
-from facelab.workbench.observers import READINGS, Observers, Seen, worded
+from facelab.workbench.observers import READINGS, Observers, Seen, one_thread, worded
 
 FRONTAL = {"yaw": 0, "pitch": 0, "roll": 0, "expression": "neutral", "intensity": 1.0, "light": 25, "brightness": 1.0}
 TURN = range(-90, 91, 15)  # degrees of yaw: the turn of the head against which a filter's bar is scaled
@@ -33,7 +36,9 @@ STEPS = 13  # pictures of a sweep
 PAUSE = 0.02  # seconds between them, for the button and the sliders to be heard
 TOP = 150  # %: where a bar ends, whatever the number beside it
 EDGE = 4  # pixels left and above of the face
+COARSE = 160  # pixels a side of the head that is shown while a slider moves, one point each
 DEEP = 8  # numbers of a code below each other
+SIGNED, RANGE = colormaps["RdBu_r"], 0.7  # their colours, from −RANGE to RANGE
 COLUMNS = (0.372, 0.485, 0.635, 0.785)  # of the table of readings
 
 
@@ -84,9 +89,9 @@ class FaceStudio(Explorer):
         }
         controls["intensity"].disabled = True  # a neutral face has nothing to show
         self.curves, self._swept, self._player, self._stepping, self._home = None, None, None, False, None
-        self._last, self._front, self._pixels = (None, None, None), (None, None), None
+        self._last, self._front, self._head = (None, None, None), (None, None), (None, None)
         turn = tuple(shot for yaw in TURN for shot in _sitting(at | {"yaw": yaw}).shots)
-        self.largest = self.observers.choose(filters, self._photographed(replace(_sitting(at), shots=turn), size))
+        self.largest = self.observers.choose(filters, self._photographed(replace(_sitting(at), shots=turn)))
         said = "Play the slider chosen above over its range, and draw the responses of the filters against it"
         self.button = widgets.Button(description="Sweep", tooltip=said, layout={"width": WIDTH})
         self.button.on_click(lambda _button: self._clicked())
@@ -107,48 +112,44 @@ class FaceStudio(Explorer):
         """What is photographed now."""
         return _sitting(self.settings)
 
-    def _photographed(self, sitting: Sitting, size: int) -> FaceSet:
-        return rendered.draw([sitting], size=size, device=self.device, name="studio")
-
-    def _face(self) -> FaceSet:
-        """The face of now; kept until a setting changes."""
-        sitting = self.sitting()
-        if self._last[0] != sitting:
-            self._last = sitting, self._photographed(sitting, self.size), None
-        return self._last[1]
+    def _photographed(self, sitting: Sitting, size: int | None = None, **how) -> FaceSet:
+        return rendered.draw([sitting], size=size or self.size, device=self.device, name="studio", **how)
 
     def _looked_at(self) -> tuple[FaceSet, Seen]:
         """The face of now and what is made of it; kept until a setting changes."""
-        face = self._face()
-        if self._last[2] is None:
-            self._last = *self._last[:2], self.observers.see(face)
+        sitting = self.sitting()
+        if self._last[0] != sitting:
+            face = self._photographed(sitting)
+            self._last = sitting, face, self.observers.see(face)
         return self._last[1:]
 
     def glimpse(self):
         """The head follows a slider at once, what is read of it as soon as it has been read."""
-        face = self._face()
-        if self._last[2] is None:
-            frame = np.asarray(self._scene.canvas.buffer_rgba()).copy()
-            frame[EDGE : EDGE + self.FINE, EDGE : EDGE + self.FINE, :3] = self._picture(face)
+        if self._last[0] != self.sitting():
+            frame = self.frame()
+            frame[EDGE : EDGE + self.FINE, EDGE : EDGE + self.FINE] = self._picture()
             self.send(frame)
 
     def _frontal(self) -> Seen:
         """What is made of the person of now, frontal and neutral, with the age and gender the seed gives them."""
         seed = self.controls["person"].value
         if self._front[0] != seed:
-            face = self._photographed(_sitting(FRONTAL | _own(seed)), self.size)
+            face = self._photographed(_sitting(FRONTAL | _own(seed)))
             self._front = seed, self.observers.see(face)
         return self._front[1]
 
-    def _picture(self, face: FaceSet) -> np.ndarray:
-        """(FINE, FINE, 3) uint8: the face as it is shown; a draft is what the networks see, enlarged."""
-        if self.draft:
-            seen = Image.fromarray(face.images[0].transpose(1, 2, 0))
-            return np.asarray(seen.resize((self.FINE, self.FINE), Image.Resampling.BICUBIC))
-        if self._pixels is None or self._pixels[0] != self.sitting():
-            fine = self._photographed(self.sitting(), self.FINE)
-            self._pixels = self.sitting(), fine.images[0].transpose(1, 2, 0)
-        return self._pixels[1]
+    def _picture(self) -> np.ndarray:
+        """(FINE, FINE, 3) uint8: the face of now as it is shown; in a draft a coarse one, enlarged."""
+        wanted = self.sitting(), self.draft
+        if self._head[0] != wanted:
+            if self.draft:
+                with one_thread():
+                    face = self._photographed(wanted[0], COARSE, supersample=1)
+            else:
+                face = self._photographed(wanted[0], self.FINE)
+            pixels = Image.fromarray(face.images[0].transpose(1, 2, 0))
+            self._head = wanted, np.asarray(pixels.resize((self.FINE, self.FINE), Image.Resampling.BICUBIC))
+        return self._head[1]
 
     # ---- the figure: what stays, and what moves in it
 
@@ -196,7 +197,7 @@ class FaceStudio(Explorer):
     def mark(self, over, **_moving):
         (face, seen), front, figure = self._looked_at(), self._frontal(), self._scene.canvas.figure
         bottom = round(figure.bbox.height) - self.FINE - EDGE
-        artists, said = [figure.figimage(self._picture(face)[::-1], EDGE, bottom, origin="lower")], []
+        artists, said = [figure.add_artist(_Pixels(self._picture(), EDGE, bottom))], []
         answers = [seen.read[0].get(task, "–") for task, _ in self._table[: len(self._table) - len(seen.probed[0])]]
         label = face.labels.iloc[0]
         for i, ((task, by), answer) in enumerate(zip(self._table, answers + seen.probed[0], strict=True)):
@@ -254,10 +255,13 @@ class FaceStudio(Explorer):
         """The code as cells, column by column: its first numbers are large, so colours go by the signed root."""
         cells = np.full(-(-len(code) // DEEP) * DEEP, np.nan)
         cells[: len(code)] = np.sign(code) * np.sqrt(np.abs(code) / np.abs(usual).max())
-        ax, look = self._strip, {"cmap": "RdBu_r", "vmin": -0.7, "vmax": 0.7, "interpolation": "none"}
+        cells = SIGNED((cells.reshape(-1, DEEP).T / RANGE + 1) / 2, bytes=True)  # (DEEP, columns, 4)
+        ax, box = self._strip, self._strip.bbox
+        high, wide = int(box.height), int(box.width)
+        row, column = np.arange(high) * DEEP // high, np.arange(wide) * cells.shape[1] // wide
         said = f"student's code, {len(code)} numbers (blue −, red +): cosine {style.number(cosine)} with frontal"
         return [
-            ax.imshow(cells.reshape(-1, DEEP).T, aspect="auto", **look),
+            ax.add_artist(_Pixels(cells[row][:, column], round(box.x0), round(box.y0))),
             _said(ax, 0, 1.12, said, transform=ax.transAxes),
         ]
 
@@ -329,6 +333,18 @@ class FaceStudio(Explorer):
             self._refresh()
 
 
+class _Pixels(Artist):
+    """Pixels (h, w, 3 or 4) uint8 as they are, at whole pixels of the figure, in a fraction of an image's time."""
+
+    def __init__(self, pixels: np.ndarray, left: int, bottom: int):
+        super().__init__()
+        opaque = [] if pixels.shape[2] == 4 else [np.full(pixels.shape[:2], 255, np.uint8)]
+        self._pixels, self._at = np.dstack([pixels, *opaque])[::-1], (left, bottom)
+
+    def draw(self, renderer):
+        renderer.draw_image(renderer.new_gc(), *self._at, self._pixels)
+
+
 def _drawn(ax, x, y, **look) -> Line2D:
     """A line as `ax.plot` draws it, without looking for new limits, which takes longer than the line."""
     return ax.add_artist(Line2D(x, y, **look))
@@ -339,9 +355,12 @@ def _said(at, x, y, text: str, **look) -> style.Line:
     return at.add_artist(style.Line(x, y, text, **{"fontsize": 9, "color": style.INK} | look))
 
 
+_known = lru_cache(maxsize=8)(person)  # the same one at every move of another slider
+
+
 def _own(seed: int) -> dict:
     """What comes with a person, to the steps of the sliders."""
-    who = person(seed)
+    who = _known(seed)
     return {"person": seed, "age": round(who.age), "gender": round(20 * who.masculinity) / 20}
 
 
@@ -352,6 +371,6 @@ def _sitting(s: Mapping) -> Sitting:
     light = (float(far * np.sin(around)), y, float(far * np.cos(around)))
     pose = {name: float(s[name]) for name in ("yaw", "pitch", "roll")}
     gender = GENDERS[int(s["gender"] > 0.5)]
-    who = replace(person(s["person"]), age=float(s["age"]), masculinity=float(s["gender"]), gender=gender)
+    who = replace(_known(s["person"]), age=float(s["age"]), masculinity=float(s["gender"]), gender=gender)
     shot = Shot(**pose, light=light, exposure=float(s["brightness"]))
     return Sitting(who, s["expression"], float(s["intensity"]), (shot,))

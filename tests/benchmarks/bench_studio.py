@@ -31,11 +31,15 @@ import driver
 GOAL = 150  # ms
 
 
-def timed(run) -> tuple[float, float]:
-    """Milliseconds by the clock and of the processor."""
-    clock, processor = time.perf_counter(), time.process_time()
-    run()
-    return 1e3 * (time.perf_counter() - clock), 1e3 * (time.process_time() - processor)
+class Stopwatch:
+    """Milliseconds since it was made, by the clock and of the processor."""
+
+    def __init__(self):
+        self.began = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        clock, processor = self.began
+        return 1e3 * (time.perf_counter() - clock), 1e3 * (time.process_time() - processor)
 
 
 def kernel(moves: int) -> list[dict]:
@@ -44,15 +48,21 @@ def kernel(moves: int) -> list[dict]:
     async def move(name: str, value) -> None:
         studio.controls[name].value = value
         studio._later.cancel()
-        drafts.append(timed(studio._follow))
+        watch = Stopwatch()
+        studio.send = lambda pixels: (send(pixels), heads.append(watch.read()))
+        studio._follow()
+        drafts.append(watch.read())
         studio._idle.cancel()
-        full.append(timed(studio.picture))
+        watch = Stopwatch()
+        studio.picture()
+        full.append(watch.read())
 
+    send = studio.send
     for name, start, step in (("yaw", -35, 5), ("age", 20, 2), ("person", 1, 1)):
-        drafts, full = [], []
+        heads, drafts, full = [], [], []
         for i in range(moves):
             asyncio.run(move(name, start + step * i))
-        for kind, times in (("draft", drafts), ("full", full)):
+        for kind, times in (("head", heads), ("draft", drafts), ("full", full)):
             clock, processor = (statistics.median(t) for t in zip(*times, strict=True))
             rows.append({"where": "kernel", "slider": name, "picture": kind, "ms": clock, "processor_ms": processor})
     return rows

@@ -1,5 +1,6 @@
 import errno
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -223,6 +224,16 @@ def test_own_sittings_are_drawn_in_order_or_refused():
     for call in (lambda: rendered.draw(sat, size=16), lambda: sweep(person(1), "yaw", [0], size=16)):
         with pytest.raises(ValueError, match="size 16 is out of range: expected a whole number from 32 to 1024"):
             call()
+
+
+def test_a_coarse_picture_shows_the_points_that_a_fine_one_averages():
+    sat = presets.sittings("rendered/pose", people=1, series=1)[:1]
+    sat = [replace(sat[0], shots=sat[0].shots[:1])]
+    fine, coarse = (rendered.draw(sat, size=32 * n, device="cpu", supersample=3 - n).images[0] for n in (1, 2))
+    gap = coarse.reshape(3, 32, 2, 32, 2).mean((2, 4)) - fine  # means of what is shown, not of light
+    assert -1 < np.median(gap) <= 0.5 and np.abs(gap).mean() < 2
+    with pytest.raises(ValueError, match="supersample 0 is out of range: expected a whole number from 1 to 8"):
+        rendered.draw(sat, supersample=0)
 
 
 def test_a_set_of_an_earlier_look_is_not_read(own_cache, monkeypatch):

@@ -37,7 +37,7 @@ def asked(monkeypatch):
     """Red is 128 + yaw, green 100 × brightness, blue the age."""
     calls = []
 
-    def draw(sittings, *, size, device, name):
+    def draw(sittings, *, size, device, name, supersample=2):
         calls.extend((sitting, size) for sitting in sittings)
         shots = [(sitting, shot) for sitting in sittings for shot in sitting.shots]
         colours = [(128 + shot.yaw, 100 * shot.exposure, sitting.person.age) for sitting, shot in shots]
@@ -238,7 +238,7 @@ def test_missing_weights_are_named_and_the_rest_works(make, monkeypatch):
     assert len(shown.sweep("yaw").columns) == 0 and shown.picture()[:4] == b"\x89PNG"
 
 
-def test_what_follows_a_slider_is_a_draft_of_what_networks_see(make, asked, monkeypatch):
+def test_what_follows_a_slider_is_a_coarse_head_and_what_networks_see(make, asked, monkeypatch):
     monkeypatch.setattr("facelab.workbench.live.IDLE", 0.1)
     shown = make()
     asked.clear()
@@ -246,9 +246,9 @@ def test_what_follows_a_slider_is_a_draft_of_what_networks_see(make, asked, monk
     async def move():
         shown.controls["yaw"].value = 30
         await asyncio.sleep(0.08)
-        assert [size for _, size in asked] == [32]
+        assert [size for _, size in asked] == [studio.COARSE, 32]
         await asyncio.sleep(0.3)
-        assert [size for _, size in asked] == [32, shown.FINE]
+        assert [size for _, size in asked] == [studio.COARSE, 32, shown.FINE]
 
     asyncio.run(move())
 
@@ -266,7 +266,7 @@ def test_the_head_follows_before_what_is_read_of_it(make, monkeypatch):
 
     async def moved():
         shown = make()
-        before = np.asarray(shown._scene.canvas.buffer_rgba()).copy()
+        before = shown.frame()
         monkeypatch.setattr(FaceStudio, "send", lambda self, pixels: sent.append(pixels.copy()))
         shown.controls["yaw"].value = 45
         shown._later.cancel()
@@ -276,8 +276,8 @@ def test_the_head_follows_before_what_is_read_of_it(make, monkeypatch):
 
     shown, before = asyncio.run(moved())
     (glimpse,) = sent
-    head = np.s_[studio.EDGE : studio.EDGE + shown.FINE, studio.EDGE : studio.EDGE + shown.FINE, :3]
-    final = np.asarray(shown._scene.canvas.buffer_rgba())
+    head = np.s_[studio.EDGE : studio.EDGE + shown.FINE, studio.EDGE : studio.EDGE + shown.FINE]
+    final = shown.frame()
     assert np.array_equal(glimpse[head], final[head]) and not np.array_equal(glimpse[head], before[head])
     glimpse[head], before[head] = 0, 0
     assert np.array_equal(glimpse, before)  # nothing else has changed yet
