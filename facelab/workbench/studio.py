@@ -12,11 +12,6 @@ from functools import lru_cache
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.artist import Artist
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from facelab import tasks
@@ -28,18 +23,14 @@ from facelab.faces.scenes import Sitting
 from facelab.workbench import style
 from facelab.workbench.live import WIDTH, Explorer, choice, slider
 from facelab.workbench.observers import READINGS, Observers, Seen, one_thread, worded
+from facelab.workbench.studio_plots import EDGE, Board, inches
 
 FRONTAL = {"yaw": 0, "pitch": 0, "roll": 0, "expression": "neutral", "intensity": 1.0, "light": 25, "brightness": 1.0}
 TURN = range(-90, 91, 15)  # degrees of yaw: the turn of the head against which a filter's bar is scaled
 SWEPT = ("yaw", "pitch", "roll", "age", "gender", "intensity", "light", "brightness")
 STEPS = 13  # pictures of a sweep
 PAUSE = 0.02  # seconds between them, for the button and the sliders to be heard
-TOP = 150  # %: where a bar ends, whatever the number beside it
-EDGE = 4  # pixels left and above of the face
 COARSE = 160  # pixels a side of the head that is shown while a slider moves, one point each
-DEEP = 8  # numbers of a code below each other
-SIGNED, RANGE = colormaps["RdBu_r"], 0.7  # their colours, from −RANGE to RANGE
-COLUMNS = (0.372, 0.485, 0.635, 0.785)  # of the table of readings
 
 
 class FaceStudio(Explorer):
@@ -95,7 +86,7 @@ class FaceStudio(Explorer):
         said = "Play the slider chosen above over its range, and draw the responses of the filters against it"
         self.button = widgets.Button(description="Sweep", tooltip=said, layout={"width": WIDTH})
         self.button.on_click(lambda _button: self._clicked())
-        super().__init__(controls, (7.6, 5.55 + 0.26 * max(0, len(self._rows()) - 5)), [self.button])
+        super().__init__(controls, inches(len(self._rows())), [self.button])
 
     def adapt(self, name):
         if name == "person":  # everyone comes with an age and a gender of their own
@@ -138,15 +129,15 @@ class FaceStudio(Explorer):
             self._front = seed, self.observers.see(face)
         return self._front[1]
 
-    def _picture(self) -> np.ndarray:
-        """(FINE, FINE, 3) uint8: the face of now as it is shown; in a draft a coarse one, enlarged."""
+    def _picture(self, face: FaceSet | None = None) -> np.ndarray:
+        """(FINE, FINE, 3) uint8: the face of now as it is shown; in a draft a coarse one or `face`, enlarged."""
         wanted = self.sitting(), self.draft
         if self._head[0] != wanted:
-            if self.draft:
+            if not self.draft:
+                face = self._photographed(wanted[0], self.FINE)
+            elif face is None:
                 with one_thread():
                     face = self._photographed(wanted[0], COARSE, supersample=1)
-            else:
-                face = self._photographed(wanted[0], self.FINE)
             pixels = Image.fromarray(face.images[0].transpose(1, 2, 0))
             self._head = wanted, np.asarray(pixels.resize((self.FINE, self.FINE), Image.Resampling.BICUBIC))
         return self._head[1]
@@ -164,106 +155,46 @@ class FaceStudio(Explorer):
         return rows + ([(p.task, f"probe at {p.layer}") for p in observers.probes] if observers.net else [])
 
     def draw(self, figure, over, **_moving):
-        self._table, high = self._rows(), figure.get_figheight()
-        for x, said in zip(COLUMNS, ("task", "rendered", "read as", "by"), strict=True):
-            figure.text(x, 1 - 0.25 / high, said, fontsize=9, weight="bold", color=style.INK)
-        for i, (task, by) in enumerate(self._table):
-            figure.text(COLUMNS[0], self._line(i), style.words(task), fontsize=9, color=style.INK)
-            figure.text(COLUMNS[3], self._line(i), by, fontsize=8, color=style.INK)
-        self._strip = figure.add_axes((COLUMNS[0], 2.82 / high, 0.99 - COLUMNS[0], 0.56 / high))
-        self._strip.set(xticks=[], yticks=[])
-        self._bars = style.axes(figure.add_axes((0.2, 0.95 / high, 0.26, 1.5 / high)))
-        self._curves = style.axes(figure.add_axes((0.615, 0.95 / high, 0.37, 1.5 / high)))
-        names = [f"{name}\n{layer} · {at}" for name, (layer, at) in self.observers.filters.items()]
-        self._bars.set(xlim=(0, TOP), ylim=(max(len(names), 1) - 0.4, -0.6), xticks=(0, 50, 100, TOP))
-        self._bars.set_yticks(range(len(names)), names)
-        self._bars.grid(axis="y", visible=False)
-        self._bars.set_xlabel("response (% of its largest in a turn)", fontsize=9)
-        figure.text(0.012, 2.55 / high, "filters (tick: this person frontal and neutral)", fontsize=9, color=style.INK)
-        if not names:
-            self._bars.text(0.5, 0.5, "no filters chosen", transform=self._bars.transAxes, ha="center", fontsize=9)
-        control = self.controls[over]
-        self._curves.set(xlim=(control.min, control.max), ylim=(0, TOP), yticks=(0, 50, 100, TOP))
-        self._curves.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 1.5, 2, 3, 5, 10]))
-        self._curves.set_xlabel(control.description, fontsize=9)
-        self._curves.set_ylabel("response (%)", fontsize=9)
-        for ax in (self._bars, self._curves):
-            ax.tick_params(labelsize=8)
+        self._board = Board(figure, self._rows(), self.observers.filters, self.controls[over])
         return ""
 
-    def _line(self, i: int) -> float:
-        return 1 - (0.52 + 0.26 * i) / self._inches[1]
-
     def mark(self, over, **_moving):
-        (face, seen), front, figure = self._looked_at(), self._frontal(), self._scene.canvas.figure
-        bottom = round(figure.bbox.height) - self.FINE - EDGE
-        artists, said = [figure.add_artist(_Pixels(self._picture(), EDGE, bottom))], []
-        answers = [seen.read[0].get(task, "–") for task, _ in self._table[: len(self._table) - len(seen.probed[0])]]
-        label = face.labels.iloc[0]
-        for i, ((task, by), answer) in enumerate(zip(self._table, answers + seen.probed[0], strict=True)):
+        (face, seen), front, board = self._looked_at(), self._frontal(), self._board
+        read = [seen.read[0].get(task, "–") for task, _ in board.readings[: len(board.readings) - len(seen.probed[0])]]
+        label, answers, said = face.labels.iloc[0], [], []
+        for (task, by), answer in zip(board.readings, read + seen.probed[0], strict=True):
             true = worded(task, label[task]) if task in label else "–"
-            for x, text in zip(COLUMNS[1:3], (true, answer), strict=True):
-                artists.append(_said(figure, x, self._line(i), text))
+            answers.append((true, answer))
             said.append(f"{style.words(task)} {true}, {by}: {answer}")
-        percent = self._percent(seen.responses[0])
-        artists += self._bar_marks(percent, self._percent(front.responses[0]))
-        artists += self._curve_marks(over, percent)
-        code, before = seen.codes[0], front.codes[0]
-        cosine = float(code @ before / (np.linalg.norm(code) * np.linalg.norm(before)))
-        artists += self._code_marks(code, before, cosine)
+        percent, usual = (self._percent(one.responses[0]) for one in (seen, front))
         said += [
             f"filter {name} {style.number(p, 0)} %" for name, p in zip(self.observers.filters, percent, strict=True)
         ]
+        code, before = seen.codes[0], front.codes[0]
+        cosine = float(code @ before / (np.linalg.norm(code) * np.linalg.norm(before)))
         said.append(f"student's code: cosine {style.number(cosine)} with this person frontal and neutral")
         said += [f"{name}: {why}" for name, why in self.observers.missing.items()]
+        artists = [
+            *board.show_face(self._picture(face)),
+            *board.show_readings(answers),
+            *board.show_bars(percent, usual),
+            *self._curves(over, percent),
+            *board.show_code(code, before, cosine),
+        ]
         return artists, "; ".join(said)
 
     def _percent(self, responses: np.ndarray) -> np.ndarray:
         return 100 * responses / np.where(self.largest > 0, self.largest, np.inf)
 
-    def _bar_marks(self, percent, usual) -> list:
-        artists = []
-        for i, (p, before) in enumerate(zip(percent, usual, strict=True)):
-            tint, marker = style.RIVALS[i]
-            artists += [
-                self._bars.add_artist(Rectangle((0, i - 0.25), min(p, TOP), 0.5, color=tint)),
-                _drawn(self._bars, [before, before], [i - 0.36, i + 0.36], color=style.INK, lw=1.4),
-                _drawn(self._bars, [min(p, TOP)], [i], marker=marker, color=tint, mec="white", ms=8, clip_on=False),
-                _said(self._bars, TOP + 8, i, f"{style.number(p, 0)} %", fontsize=8.5, va="center"),
-            ]
-        return artists
-
-    def _curve_marks(self, over: str, percent) -> list:
+    def _curves(self, over: str, percent: np.ndarray) -> list:
         """The curves of the last sweep over this slider, and where the filters are now."""
-        ax, now, title = self._curves, self.controls[over].value, "press “Sweep” to draw the tuning curves"
-        swept = self.curves is not None and self._swept[0] == over
-        if swept:
-            fits = self._swept[1] == self._others(over)
-            title = f"tuning: {over} alone changes" if fits else f"tuning to {over} at earlier settings"
-        artists = [_said(ax, 0, 1.05, title, transform=ax.transAxes)]
-        for i, p in enumerate(percent):
-            tint, marker = style.RIVALS[i]
-            if swept:
-                y = self._percent(self.curves.to_numpy())[:, i]
-                artists.append(_drawn(ax, self.curves.index, y, color=tint, lw=1.8, ls="-" if fits else ":"))
-            artists.append(
-                _drawn(ax, [now], [min(p, TOP)], marker=marker, color=tint, mec="white", ms=8, clip_on=False)
-            )
-        return artists
-
-    def _code_marks(self, code, usual, cosine) -> list:
-        """The code as cells, column by column: its first numbers are large, so colours go by the signed root."""
-        cells = np.full(-(-len(code) // DEEP) * DEEP, np.nan)
-        cells[: len(code)] = np.sign(code) * np.sqrt(np.abs(code) / np.abs(usual).max())
-        cells = SIGNED((cells.reshape(-1, DEEP).T / RANGE + 1) / 2, bytes=True)  # (DEEP, columns, 4)
-        ax, box = self._strip, self._strip.bbox
-        high, wide = int(box.height), int(box.width)
-        row, column = np.arange(high) * DEEP // high, np.arange(wide) * cells.shape[1] // wide
-        said = f"student's code, {len(code)} numbers (blue −, red +): cosine {style.number(cosine)} with frontal"
-        return [
-            ax.add_artist(_Pixels(cells[row][:, column], round(box.x0), round(box.y0))),
-            _said(ax, 0, 1.12, said, transform=ax.transAxes),
-        ]
+        now = self.controls[over].value
+        if self.curves is None or self._swept[0] != over:
+            return self._board.show_curves("press “Sweep” to draw the tuning curves", now, percent, None, False)
+        fits = self._swept[1] == self._others(over)
+        title = f"tuning: {over} alone changes" if fits else f"tuning to {over} at earlier settings"
+        swept = pd.DataFrame(self._percent(self.curves.to_numpy()), self.curves.index)
+        return self._board.show_curves(title, now, percent, swept, fits)
 
     # ---- the sweep
 
@@ -331,28 +262,6 @@ class FaceStudio(Explorer):
         finally:
             self._player, self.button.description = None, "Sweep"
             self._refresh()
-
-
-class _Pixels(Artist):
-    """Pixels (h, w, 3 or 4) uint8 as they are, at whole pixels of the figure, in a fraction of an image's time."""
-
-    def __init__(self, pixels: np.ndarray, left: int, bottom: int):
-        super().__init__()
-        opaque = [] if pixels.shape[2] == 4 else [np.full(pixels.shape[:2], 255, np.uint8)]
-        self._pixels, self._at = np.dstack([pixels, *opaque])[::-1], (left, bottom)
-
-    def draw(self, renderer):
-        renderer.draw_image(renderer.new_gc(), *self._at, self._pixels)
-
-
-def _drawn(ax, x, y, **look) -> Line2D:
-    """A line as `ax.plot` draws it, without looking for new limits, which takes longer than the line."""
-    return ax.add_artist(Line2D(x, y, **look))
-
-
-def _said(at, x, y, text: str, **look) -> style.Line:
-    """Text in an axes (data coordinates, unless a `transform` says others) or in a figure."""
-    return at.add_artist(style.Line(x, y, text, **{"fontsize": 9, "color": style.INK} | look))
 
 
 _known = lru_cache(maxsize=8)(person)  # the same one at every move of another slider

@@ -189,7 +189,7 @@ def test_a_sweep_gives_the_responses_over_the_range(make):
         shown.sweep("yawn")
 
 
-def test_the_button_plays_the_slider_and_sets_it_back(make):
+def test_the_button_plays_the_slider_and_sets_it_back(make, asked):
     shown, seen = make(), []
     shown.set(over="pitch", pitch=10)
     shown.image.observe(lambda change: seen.append(change["new"]), names="value")
@@ -204,6 +204,7 @@ def test_the_button_plays_the_slider_and_sets_it_back(make):
     asyncio.run(play())
     assert len(set(seen)) > studio.STEPS and shown.settings["pitch"] == 10
     assert list(shown.curves.index) == list(range(-60, 61, 10)) and shown.image.value == shown.picture()
+    assert all(size != studio.COARSE for _, size in asked)  # the faces that networks see are there: they are shown
 
 
 def test_a_hand_on_a_slider_ends_the_play(make):
