@@ -19,7 +19,7 @@ ANCHORS = ("mean", "shuffled", "uniform")  # what says nothing: the rows of `fus
 AVERAGE, MEAN_RANK = "average", "mean rank"
 WORST = 2.0  # nRMSE from which on a cell is no redder
 FIXED = ("PCA", "AE", "VAE", "DAE", "one-stage student", "Concat")  # these have the same look in every figure,
-ROUTES = ("student tuned", "h_G + MLP", "student + MLP", "best source + MLP", "P-CNN")  # and these, of other figures
+ROUTES = ("student tuned", "h_G + MLP", "student + MLP", "best source + MLP", "P-CNN", "best of 63 + MLP")  # and these
 CONTROLS = ("scratch", "random", *ANCHORS)  # a name with one of these words is only there to compare with
 ARROWS = {1: "↑", -1: "↓"}
 
