@@ -115,7 +115,7 @@ class FaceStudio(Explorer):
         return self._last[1:]
 
     def glimpse(self):
-        """The head follows a slider at once, what is read of it as soon as it has been read."""
+        """The head follows a slider at once, coarsely drawn; what is read of it follows, later by that one drawing."""
         if self._last[0] != self.sitting():
             frame = self.frame()
             frame[EDGE : EDGE + self.FINE, EDGE : EDGE + self.FINE] = self._picture()
