@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,16 @@ def page(found: dict) -> str:
     return "\n".join(lines)
 
 
+def keep(out: Path, page: Callable[[dict], str], rows: list[dict], load_before: float, **run) -> None:
+    """Write the rows and how they came about as JSON, with their page beside it, and print that."""
+    run |= {"torch": torch.__version__, "processor": platform.machine()}
+    found = {"run": run | {"load_before": load_before, "load_after": os.getloadavg()[0]}, "rows": rows}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+    print(page(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", default=["vgg-narrow", "identity", WIDE])
@@ -116,13 +127,7 @@ def main() -> None:
         for batch in options.batches if name != WIDE else [1]:
             for what, small in cuts.items():
                 rows += compare(net, small, what, batch, **settings)
-    run = {"torch": torch.__version__, "threads": 1, "rounds": options.rounds, "processor": platform.machine(),
-           "load_before": load, "load_after": os.getloadavg()[0], "goal": GOAL}  # fmt: skip
-    found = {"run": run, "rows": rows}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
-    print(page(found))
+    keep(options.out, page, rows, load, threads=1, rounds=options.rounds, goal=GOAL)
 
 
 if __name__ == "__main__":

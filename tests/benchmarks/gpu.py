@@ -10,9 +10,7 @@ largest. The CPU has all cores, or `--threads`. Writes gpu.json and gpu.md.
 
 import argparse
 import copy
-import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bench_sources import random_faces
-from bench_sparse import cut_to
+from bench_sparse import cut_to, keep
 
 import facelab as fl
 from facelab.faces import presets, rendered
@@ -156,14 +154,8 @@ def main() -> None:
     load, faces = os.getloadavg()[0], labelled(random_faces(options.faces, options.size))
     how = options.nets, options.parents, faces, options.people, options.batch, options.cuts
     rows = compare({device: jobs(device, *how) for device in asked}, options.rounds)
-    run = {"torch": torch.__version__, "cuda": torch.cuda.get_device_name() if "cuda" in asked else None,
-           "threads": options.threads, "rounds": options.rounds, "processor": platform.machine(),
-           "load_before": load, "load_after": os.getloadavg()[0]}  # fmt: skip
-    found = {"run": run, "rows": rows}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
-    print(page(found))
+    cuda = torch.cuda.get_device_name() if "cuda" in asked else None
+    keep(options.out, page, rows, load, cuda=cuda, threads=options.threads, rounds=options.rounds)
 
 
 if __name__ == "__main__":
