@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import select
 import subprocess
 import sys
@@ -30,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from made_up import Layer, rows_of
+from peer_worker import peak_mb
 from peers_page import page
 
 from facelab import tasks
@@ -279,13 +279,13 @@ def streamed(size: int, n: int) -> dict:
 
 def stream(size: int, n: int) -> None:
     layer, moments = Layer(size), None
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_mb()
     for x, y in layer.chunks(n):
         rows = rows_of(("yaw",), y)
         moments = moments or Moments.zeros(rows, {"layer": size})
         moments.add(rows, rows.used, {"layer": x})
     path = lasso_paths([moments.system("layer", "yaw")])[0][0]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     found = {"before_mb": before, "peak_mb": peak, "table_mb": 4e-6 * n * size, "gap": float(path.gap.max())}
     print(json.dumps({**found, "state_mb": moments.memory() / 1e6}))
 

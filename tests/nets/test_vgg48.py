@@ -24,7 +24,8 @@ def test_the_paper_s_trunk_has_vgg_16_s_convolutions_and_four_poolings():
 
 def test_pre_training_learns_descriptors_and_is_kept(faces, tmp_path, monkeypatch):
     monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(vgg48, "descriptors", lambda one, device: one.images.reshape(len(one), -1)[:, :12288:96].astype(float))
+    told = lambda one, device: one.images.reshape(len(one), -1)[:, :12288:96].astype(float)  # noqa: E731
+    monkeypatch.setattr(vgg48, "descriptors", told)
     how = {"widths": TINY, "epochs": 2, "seed": 3, "device": "cpu"}
     net = vgg48.pretrained([faces], **how)
     start = vgg48.untrained(widths=TINY, seed=3).module.state_dict()
