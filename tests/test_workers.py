@@ -186,9 +186,11 @@ def same_rows(one, other) -> None:
 
 
 def test_routes_of_seeds_are_gone_by_processes(walk, monkeypatch):
-    here = walk("here")
+    with alone():
+        here = walk("here")
     monkeypatch.setattr(routes, "Bench", None)  # in this process no route can be gone any more
-    same_rows(here, walk("there", n_jobs=2))
+    with joblib.parallel_config("loky"):  # a cluster may be up for the other tests
+        same_rows(here, walk("there", n_jobs=2))
     with pytest.raises(ValueError, match="n_jobs 0: expected"):
         walk("nowhere", n_jobs=0)
 
