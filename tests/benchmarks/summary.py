@@ -55,8 +55,11 @@ def detect(found: dict) -> str:
 
 
 def studio(found: dict) -> str:
-    drafts = [row["ms"] for row in found["rows"] if row["picture"] == "draft"]
-    return f"slider to draft: {min(drafts):.0f}–{max(drafts):.0f} ms"
+    def ends(picture: str) -> str:
+        times = [row["ms"] for row in found["rows"] if (row["picture"], row["where"]) == (picture, "JupyterLab")]
+        return f"{min(times):.0f}–{max(times):.0f} ms"
+
+    return f"from key to the turned head {ends('head')}, to what is read of it {ends('draft')}"
 
 
 def sparse(found: dict) -> str:
