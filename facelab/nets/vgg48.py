@@ -10,11 +10,10 @@ from torch import nn
 
 from facelab import cache, devices
 from facelab.faces.faceset import FaceSet
-from facelab.nets.narrow import DESCRIPTOR, descriptors
+from facelab.nets.narrow import DESCRIPTOR, descriptors, imitate
 from facelab.nets.net import Net, wrap
 from facelab.nets.sources import dlib_template
 from facelab.nets.vgg_face import VGGFace
-from facelab.training.loop import fit
 
 SIZE, PADDING = 48, 0.25  # px; of the chip around dlib's box
 WIDTHS = (8, 16, 32, 64, 64)  # an eighth of VGG-16's
@@ -60,14 +59,14 @@ def pretrained(
         wanted = np.concatenate([descriptors(one, device=device) for one in sets])
         wanted = (wanted - wanted.mean(0)) / wanted.std(0).mean()
         net = _described(widths, seed)
-        done = fit(
-            net, FaceSet.join(sets, "faces to pre-train on"), None, targets=wanted, loss="mse", validation=0.05,
-            epochs=epochs, batch=128, lr=4e-3, schedule="onecycle", weight_decay=0.02, precision="bf16", seed=seed,
-            device=device, checkpoint=folder.with_suffix(".training"), progress=progress,
+        crowd, kept = FaceSet.join(sets, "faces to pre-train on"), folder.with_suffix(".training")
+        done = imitate(
+            net, crowd, wanted, validation=0.05, lr=4e-3, epochs=epochs, seed=seed, device=device, checkpoint=kept,
+            progress=progress,
         )  # fmt: skip
         state = {name: value.cpu().numpy() for name, value in net.module.state_dict().items()}
         cache.write_tensors(folder / "net.safetensors", state, {"unexplained": done.score / done.constant})
-        shutil.rmtree(folder.with_suffix(".training"))
+        shutil.rmtree(kept)
 
     entry = cache.build(cache.path("trained", "vgg48", version=VERSION, **about), fill)
     state, _ = cache.read_tensors(entry / "net.safetensors")

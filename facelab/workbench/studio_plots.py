@@ -20,7 +20,7 @@ from facelab.workbench import style
 TOP = 150  # %: where a bar ends, whatever the number beside it
 EDGE = 4  # pixels left and above of the face
 DEEP = 8  # numbers of a code below each other
-SIGNED, RANGE = colormaps["RdBu_r"], 0.7  # their colours, from −RANGE to RANGE
+SIGNED, RANGE = colormaps[style.DIVERGING], 0.7  # their colours, from −RANGE to RANGE
 COLUMNS = (0.372, 0.485, 0.635, 0.785)  # of the table of readings
 FEW = 5  # readings there is room for beside the face; a line of LINE inches more for each further one
 LINE = 0.26

@@ -31,7 +31,7 @@ def test_pre_training_learns_descriptors_and_is_kept(faces, tmp_path, monkeypatc
     start = vgg48.untrained(widths=TINY, seed=3).module.state_dict()
     assert not torch.equal(net.module.conv1_1.weight, start["conv1_1.weight"])
     assert net(torch.zeros(2, 3, 48, 48)).shape == (2, 128)
-    monkeypatch.setattr(vgg48, "fit", None)
+    monkeypatch.setattr(vgg48, "imitate", None)
     again = vgg48.pretrained([faces], **how)
     np.testing.assert_array_equal(net.embed(faces), again.embed(faces))
     assert not list((tmp_path / "trained").glob("*.training"))
