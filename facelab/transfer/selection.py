@@ -1,4 +1,5 @@
-"""Choosing among codes: all combinations of sources, the best of them for each target, mean ranks, groups of people."""
+"""Choosing among codes: all combinations of sources, the best of them for each target, mean ranks, the sources' own
+answers, groups of people."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ from tqdm import tqdm
 
 from facelab import tasks, workers
 from facelab.errors import unknown, whole
+from facelab.faces.faceset import FaceSet
+from facelab.nets.net import Net
+from facelab.nets.verify import verify
 from facelab.training.objective import Objective
 from facelab.transfer import fusion, heads
 
@@ -122,6 +126,28 @@ def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> 
     off, power = true[~np.isnan(true)] - (about.low + about.high) / 2, 2 if about.metric == "rmse" else 1
     mean = (score**power * found + (np.abs(off) ** power).sum()) / (found + len(off))
     return float(mean ** (1 / power))
+
+
+def originals(nets: Mapping[str, Net], faces: FaceSet) -> pd.Series:
+    """target → what the sources score by themselves on their own tasks, nothing learned here (general-model Table 4,
+    "Original"), in the metrics of `heads.fit`.
+
+    nets: source → network; "age", "gender" and "expression" are asked where the faces have that label, "identity" (the
+    AUC of verification by the distance of its descriptors) where people are there twice; other names are left alone.
+    """
+    found = {}
+    for name in ("identity", "age", "gender", "expression"):
+        if name not in nets or name not in faces.labels or faces.labels[name].isna().all():
+            continue
+        about, said = tasks.get(name), nets[name].predict(faces)
+        if about.kind == "identity":
+            counts = faces.labels[name].value_counts()
+            if len(counts) < 2 or counts.iloc[0] < 2:
+                continue
+            found[name] = verify(said, faces.labels[name].to_numpy(), bootstraps=0, most=50_000).auc
+        else:  # the gender network gives the probability of the second class alone
+            found[name] = _mean(name, np.stack([1 - said, said], 1) if name == "gender" else said, faces.labels)
+    return pd.Series(found, dtype=float)
 
 
 def groups(said: Mapping[str, np.ndarray], labels: pd.DataFrame) -> pd.DataFrame:

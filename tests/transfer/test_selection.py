@@ -53,3 +53,30 @@ def test_missed_faces_are_wrong_or_in_the_middle():
     assert selection.with_missed("yaw", 8.0, 10, pd.DataFrame({"yaw": []})) == 8.0
     with pytest.raises(ValueError, match="pairs"):
         selection.with_missed("identity", 0.9, 3, pd.DataFrame({"identity": [1]}))
+
+
+class _Says:
+    """Stands for a network: says the same of any faces."""
+
+    def __init__(self, said):
+        self.said = np.asarray(said, float)
+
+    def predict(self, faces):
+        return self.said[: len(faces)]
+
+
+def test_the_sources_own_answers_are_scored_without_learning():
+    labels = pd.DataFrame({"age": [20.0, 30.0, 40.0, np.nan], "gender": ["male", "male", "female", "female"],
+                           "identity": ["a", "a", "b", "b"]})  # fmt: skip
+    faces = fl.faces.FaceSet("four", np.zeros((4, 3, 8, 8), np.uint8), labels, np.zeros((4, 5, 2), np.float32))
+    nets = {
+        "age": _Says([21, 30, 42, 7]),
+        "gender": _Says([0.9, 0.2, 0.1, 0.4]),  # of being male
+        "identity": _Says([[0, 0], [0, 1], [9, 9], [9, 8]]),
+        "expression": _Says(np.eye(7)[:4]),  # no label to score it by
+        "object": _Says(np.zeros((4, 1000))),
+    }
+    found = selection.originals(nets, faces)
+    assert found.to_dict() == {"identity": 1.0, "age": 1.0, "gender": 0.75}
+    alone = fl.faces.FaceSet("two", faces.images[:2], labels[:2].assign(identity=["a", "b"]), faces.landmarks[:2])
+    assert "identity" not in selection.originals(nets, alone)
