@@ -16,7 +16,7 @@ from facelab.transfer.mixture import Part
 from facelab.transfer.multitask import SCHEDULE, Schedule, Trained, headed, train
 from facelab.transfer.relabel import completed
 
-VERSION = 2
+VERSION = 3
 DOMAIN = 0.1  # how strongly the trunk is made to hide whose face it is
 SURE = 0.9  # how probable a teacher's label has to be where only sure ones are kept
 
@@ -55,6 +55,7 @@ ROWS = {
 RIVALS = {
     "equal": Method(weighting="equal"),
     "uncertainty": Method(weighting="uncertainty"),
+    "da_mtl_strong": Method(domain=10 * DOMAIN),
     "distill_mtl_single": Method(distil=True, student="single"),
     "distill_mtl_sure": Method(distil=True, least=SURE),
 }
@@ -71,13 +72,13 @@ PAPER_MAIN = {  # Tables 1 and 2: expression on CK+ and Oulu-CASIA, age on MORPH
 
 
 def learn(
-    method: Method, start: Net, parts: Sequence[Part], main: str, *, schedule: Schedule = SCHEDULE, seed: int = 0,
-    device="auto", progress: bool = False,
+    method: Method, start: Net, parts: Sequence[Part], main: str, *, schedule: Schedule = SCHEDULE,
+    shared: Sequence[str] | None = None, seed: int = 0, device="auto", progress: bool = False,
 ) -> tuple[Trained, Trained | None]:  # fmt: skip
     """The network of a row, and its teacher where one distils. Every training is kept in the cache.
 
-    start, schedule: as for `multitask.train`, the schedule's rate being the method's. ValueError: a main task that no
-    part is labelled for; what `train` raises.
+    start, schedule, shared: as for `multitask.train`, the schedule's rate being the method's. ValueError: a main task
+    that no part is labelled for; what `train` raises.
     """
     own = [part for part in parts if main in named("task", part.tasks)]
     if not own:
@@ -85,7 +86,7 @@ def learn(
     if method.student not in ("multi", "single"):
         raise unknown("student", method.student, ("multi", "single"))
     how = {"schedule": replace(schedule, rate=method.rate), "weighting": method.weighting, "device": device}
-    how |= {"alternating": method.alternating, "progress": progress}
+    how |= {"alternating": method.alternating, "shared": shared and list(shared), "progress": progress}
     first = list(parts) if method.auxiliary else [replace(part, tasks=(main,)) for part in own]
     teacher = trained(start, first, domain=method.domain if len(first) > 1 else 0.0, seed=seed, **how)
     if not method.distil:
