@@ -54,10 +54,11 @@ def latency(
     """Milliseconds per forward pass of a batch on the CPU.
 
     nets: one network, or several by name. x: an input, the shape of one image, or None, as in `count`; an input is
-    repeated or cut to `batch`. runtimes: "eager" (float32), "channels_last" (float32), "channels_last_bf16" (the same
-    under bf16 autocast), "compiled" (torch.compile, float32; it needs a C++ compiler), "onnxruntime" (exported to ONNX
-    for this very batch, float32; it needs `pip install "facelab[export]"`). Each network runs `warmup` times in each
-    runtime, then once per round, in an order drawn anew for every round. The networks are copied, not changed.
+    repeated or cut to `batch`. runtimes: "eager" (float32, contiguous), "channels_last" (float32), "channels_last_bf16"
+    (the same under bf16 autocast), "compiled" (torch.compile, float32, contiguous; it needs a C++ compiler),
+    "onnxruntime" (exported to ONNX for this very batch, float32; it needs `pip install "facelab[export]"`). Every
+    runtime lays out weights and input in its own way, however the network comes. Each network runs `warmup` times in
+    each runtime, then once per round, in an order drawn anew for every round. The networks are copied, not changed.
 
     ValueError: an unknown runtime, an input the network cannot take, a network torch cannot export. ImportError: a
     package that "onnxruntime" needs is absent; it names the line that installs it.
@@ -101,11 +102,11 @@ def latency(
 
 def _job(net: nn.Module, x: Tensor, runtime: str, threads: int):
     with torch.inference_mode(False):  # a copy made in inference mode could not be compiled
-        net = copy.deepcopy(net).cpu().eval()
+        layout = torch.channels_last if runtime.startswith("channels_last") else torch.contiguous_format
+        net = copy.deepcopy(net).cpu().eval().to(memory_format=layout)
+        x = x.contiguous(memory_format=layout) if x.ndim == 4 else x
         if runtime == "onnxruntime":
             return _exported(net, x.clone(), threads)
-    if runtime.startswith("channels_last"):
-        net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     if runtime == "compiled":
         with warnings.catch_warnings():  # torch's compiler still imports what torch has deprecated
             warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)

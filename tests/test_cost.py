@@ -141,6 +141,26 @@ def test_timing_leaves_network_and_threads_alone():
     assert table["images_per_s"].tolist() == pytest.approx((1000 / table["ms"]).tolist())
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_every_runtime_has_its_own_layout_however_the_network_comes(layout):
+    seen = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, x):
+            for tensor in (x, self.weight):
+                seen.append((tensor.is_contiguous(), tensor.is_contiguous(memory_format=torch.channels_last)))
+            return super().forward(x)
+
+    net = Watched(3, 8, 3).to(memory_format=layout)
+    x = torch.rand(2, 3, 8, 8).contiguous(memory_format=layout)
+    for runtime, wanted in (("eager", (True, False)), ("channels_last", (False, True))):
+        job = timed._job(net, x, runtime, 1)
+        seen.clear()
+        job()
+        assert seen == [wanted, wanted]
+    assert net.weight.is_contiguous(memory_format=layout)
+
+
 def test_timing_refuses_what_does_not_fit():
     big, _ = big_and_small()
     with pytest.raises(ValueError, match="unknown runtime 'channel_last': did you mean 'channels_last'"):

@@ -118,7 +118,7 @@ def _mark(recorded, node) -> str:
 
 
 def load(file: str | Path, *, device: str | torch.device = "auto") -> Net:
-    """The network of a file that `save` wrote, in evaluation mode.
+    """The network of a file that `save` wrote, in evaluation mode, stored channels last as `fl.nets.load` gives it.
 
     ValueError for a file that is damaged or of another kind; FileNotFoundError where there is none.
     """
@@ -126,7 +126,7 @@ def load(file: str | Path, *, device: str | torch.device = "auto") -> Net:
     if not file.is_file():
         raise FileNotFoundError(f"there is no saved network {file}")
     module, about = bare.read(file)
-    return wrap(module, **about).to(devices.device(device)).eval()
+    return wrap(module, **about).to(devices.device(device), memory_format=torch.channels_last).eval()
 
 
 def to_onnx(net: Net, file: str | Path) -> Path:

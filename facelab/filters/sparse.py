@@ -53,8 +53,8 @@ def cut(
     outputs: int | None = None,
     seed: int = 0,
 ) -> Net:
-    """A copy of `net` with only the filters `keep` (layer → indices) of each convolution, in evaluation mode and called
-    "…-cut"; `net` stays as it is.
+    """A copy of `net` with only the filters `keep` (layer → indices) of each convolution, in evaluation mode, stored
+    channels last where `net` is, and called "…-cut"; `net` stays as it is.
 
     W′_l[j] = W_l[t_j], W′_{l+1}[:, j] = W_{l+1}[:, t_j] for the kept filters t (ETL Eq. 5 without β, Algorithm 1). Give
     it `curves["yaw"].knees(gamma)`, `keep_random(…)` or `keep_l1(…)`. `plan` says which layers share their filters.
@@ -100,7 +100,13 @@ def cut(
         if layer in scale and found.scalable(layer):
             _scale(layer, small.convs[layer], coupling.affine(layer), scale[layer], found.kept[layer])
     small.name = f"{net.name}-cut"
-    return small
+    return small.to(memory_format=torch.channels_last) if _channels_last(net) else small
+
+
+def _channels_last(net: Net) -> bool:
+    """Whether any filters are stored so: cutting them leaves contiguous ones."""
+    weights = [layer.weight for layer in net.convs.values()]
+    return any(w.is_contiguous(memory_format=torch.channels_last) and not w.is_contiguous() for w in weights)
 
 
 @torch.no_grad()

@@ -122,6 +122,30 @@ def test_a_cut_hits_the_macs_and_is_compared(net):
     assert text.count("| toy | −72 % |") == 2
 
 
+def test_widths_are_rounded_up_and_no_fewer_macs_go(net):
+    whole, small = fl.cost.count(net).macs, bench_sparse.cut_to(net, 40, 8)
+    assert {conv.out_channels % 8 for conv in small.convs.values()} == {0}
+    assert [conv.out_channels for conv in bench_sparse.thinned(net, 0.4, 8).convs.values()] == [16, 16]
+    assert small.convs["2"].weight.shape[:2] == (16, 16) and 1 - fl.cost.count(small).macs / whole > 0.4
+    with pytest.raises(ValueError, match="toy cannot lose 95 % of its MACs at widths that are multiples of 16"):
+        bench_sparse.cut_to(net, 95, 16)
+
+
+def test_the_head_row_keeps_every_filter(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_sparse, "network", lambda name: net)
+    seen, compare = {}, bench_sparse.compare
+    monkeypatch.setattr(
+        bench_sparse, "compare", lambda *given, **how: seen.update({given[2]: given[1]}) or compare(*given, **how)
+    )
+    out = tmp_path / "sparse.json"
+    arguments = "bench_sparse.py --nets toy --cuts 40 --batches 1 --rounds 1 --warmup 0 --runtimes eager --out"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(out)])
+    bench_sparse.main()
+    assert list(seen) == ["head", "−40 %", "−40 %, by 16"]
+    assert [conv.out_channels for conv in seen["head"].convs.values()] == [24, 24]
+    assert [row["cut"] for row in json.loads(out.read_text())["rows"]] == list(seen)
+
+
 def test_gpu_jobs_on_the_cpu(tmp_path, monkeypatch):
     out = tmp_path / "gpu.json"
     arguments = "gpu.py --device cpu --nets student --parents vgg-narrow --cuts 56 --faces 40 --size 64 --people 1"
