@@ -26,6 +26,8 @@ from facelab.transfer.codes import Concat
 from facelab.transfer.residual import linear, three
 
 BATCH, HELD_OUT = 128, 0.05  # of a student's training: faces a step; the share of the people who only judge
+# all the rest of it, as `fl.fit` takes it
+TEACHING = {"batch": BATCH, "lr": 3e-3, "weight_decay": 0.02, "schedule": "onecycle", "precision": "bf16"}
 FUSING = 30  # epochs of the auto-encoder
 
 
@@ -47,25 +49,21 @@ def two_stage(net: Net, faces: FaceSet, codes, *, mirrored=None, loss: str = "co
     return fit(net, faces, None, targets=targets, loss=loss, flip=mirrored is not None, **how)
 
 
-def one_stage(
-    net: Net, faces: FaceSet, embeddings, weighted: Concat, *, mirrored=None, hidden: int = 512, **how
-) -> Fit:
+def one_stage(net: Net, faces: FaceSet, embeddings, weighted: Concat, *, hidden: int = 512, **how) -> Fit:
     """Teach `net` all embeddings of the faces directly, through a decoder that is thrown away: the student ĥ_MT.
 
         loss = mean((D(f(x)) − z)²) = Σ_i MSE_i / s_i² / M,   z the weighted embeddings, D three layers
 
-    weighted: a fitted `Concat`, which has the weights (they are PCA's and the auto-encoders'). Else as `two_stage`. The
-    fit returned is of student and decoder; `net` is the student alone, trained.
+    weighted: a fitted `Concat`, which has the weights (they are PCA's and the auto-encoders'). Nothing is mirrored.
+    how: for `fl.fit`. The fit returned is of student and decoder; `net` is the student alone, trained.
     """
     z = weighted.transform(embeddings)
-    other = None if mirrored is None else weighted.transform(mirrored)
     inner = three(width(net), hidden, z.shape[1])
     _draw(inner, how.get("seed", 0))
     inner.to(net.device)
     both = student.net(nn.Sequential(net.module, inner), f"{net.name} and its decoder")
-    targets = z if other is None else (z, other)
     how = {"validation": HELD_OUT} | how
-    return fit(both, faces, None, targets=targets, loss="mse", flip=other is not None, **how)
+    return fit(both, faces, None, targets=z, loss="mse", flip=False, **how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,10 +240,9 @@ def weights(operator: AE) -> list[np.ndarray]:
     return [operator.mean_, operator.components_, *(v.cpu().numpy() for v in operator.net_.state_dict().values())]
 
 
-def imitate(net: Net, crowd: FaceSet, codes, *, batch: int = BATCH, lr: float = 3e-3, **how) -> Fit:
-    """The training of `teach` alone: `two_stage` with its settings. how: for `fl.fit`."""
-    settings = {"weight_decay": 0.02, "schedule": "onecycle", "precision": "bf16", "batch": batch, "lr": lr}
-    return two_stage(net, crowd, codes, **settings, **how)
+def imitate(net: Net, crowd: FaceSet, codes, **how) -> Fit:
+    """The training of `teach` alone: `two_stage` with the settings `TEACHING`. how: for `fl.fit`, in their place."""
+    return two_stage(net, crowd, codes, **TEACHING | how)
 
 
 def teach(

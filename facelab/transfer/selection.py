@@ -67,22 +67,24 @@ def scores(
     """The rows of `heads.scores` for all `subsets` of the sources, each put into one code by `fusion.Concat`, with a
     column code, e.g. "age + object": what `best` chooses from.
 
-    known: source → (m, d) embeddings that set the scale of each, seen: source → (n, d) of the faces that are labelled.
-    how: as `heads.scores`. Combinations are asked wherever joblib works (`facelab.workers`); each is kept in the cache.
+    known: source → (m, d) embeddings that set the scale of each and are read in blocks, so they may be `Mapped`; seen:
+    source → (n, d) of the faces that are labelled. how: as `heads.scores`. Combinations are asked wherever joblib works
+    (`facelab.workers`); each is kept in the cache.
     """
     sources = list(seen)
     if missing := [s for s in sources if s not in known]:
         raise unknown("source", missing[0], known)
     every = subsets(sources, most)
-    shared = ({s: np.asarray(known[s]) for s in sources}, {s: np.asarray(seen[s]) for s in sources}, labels, part)
-    asked = workers.spread(partial(_ask, targets=list(targets), how=how), every, shared)
+    fitted = (fusion.Concat().fit({s: known[s] for s in some}) for some in every)
+    shared = ({s: np.asarray(seen[s]) for s in sources}, labels, part)
+    asked = workers.spread(partial(_ask, targets=list(targets), how=how), fitted, shared)
     return pd.concat(tqdm(asked, total=len(every), desc="combinations", disable=not progress), ignore_index=True)
 
 
-def _ask(shared: tuple, some: tuple[str, ...], targets: list[str], how: dict) -> pd.DataFrame:
-    known, seen, labels, part = shared
-    code = fusion.Concat().fit({s: known[s] for s in some}).transform({s: seen[s] for s in some})
-    return heads.scores(code, labels, targets, part, **how).assign(code=" + ".join(some))
+def _ask(shared: tuple, concat: fusion.Concat, targets: list[str], how: dict) -> pd.DataFrame:
+    seen, labels, part = shared
+    code = concat.transform({s: seen[s] for s in concat.sources_})
+    return heads.scores(code, labels, targets, part, **how).assign(code=" + ".join(concat.sources_))
 
 
 def best(scores: pd.DataFrame) -> pd.DataFrame:
@@ -104,6 +106,23 @@ def mean_ranks(table: pd.DataFrame) -> pd.Series:
     """
     sign = [heads.better(target) for target in table.index]
     return table.mul(sign, axis=0).rank(axis=1, ascending=False).mean()
+
+
+def over_seeds(scores, note: str = "") -> dict:
+    """The mean of several seeds' scores, and of more than one the least and the largest, as `fl.record` takes them.
+
+    >>> over_seeds([0.5], "all labels")
+    {'value': 0.5, 'note': 'all labels'}
+    >>> over_seeds([0.25, 0.75])
+    {'value': 0.5, 'note': 'low and high: least and largest of 2 seeds', 'low': 0.25, 'high': 0.75}
+    """
+    values = np.asarray(scores, float)
+    if len(values) == 1:
+        return {"value": float(values[0]), "note": note}
+    low, high = float(values.min()), float(values.max())
+    notes = [note] * bool(note) + [f"low and high: least and largest of {len(values)} seeds"]
+    mean = min(max(float(values.mean()), low), high)  # rounding
+    return {"value": mean, "note": "; ".join(notes), "low": low, "high": high}
 
 
 def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> float:

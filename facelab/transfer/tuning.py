@@ -46,18 +46,17 @@ class Training:
 
 
 def taught(
-    route: str, faces: FaceSet, embeddings, operator, *, epochs: int, batch: int = 128, lr: float = 3e-3,
-    precision: str = "bf16", seed: int = 0, device="auto", progress: bool = False,
+    route: str, faces: FaceSet, embeddings, operator, *, epochs: int, seed: int = 0, device="auto",
+    progress: bool = False, **how,
 ) -> tuple[Net, float]:  # fmt: skip
     """A student taught on the faces by "two_stage" (the operator's codes) or "one_stage" (all embeddings, through a
     decoder), and the seconds of training. From the cache if it was taught the same before; an interrupted training
-    goes on. ValueError: another route."""
+    goes on. how: for `fl.fit`, in place of `distill.TEACHING`. ValueError: another route."""
     if route not in ("two_stage", "one_stage"):
         raise ValueError(f"route {route!r}: expected 'two_stage' or 'one_stage'")
     codes = operator.transform(embeddings)
     net = student.untrained(codes.shape[1], seed=seed).to(devices.device(device))
-    how = {"epochs": epochs, "batch": batch, "lr": lr, "weight_decay": 0.02, "schedule": "onecycle", "seed": seed}
-    how |= {"precision": precision}
+    how = distill.TEACHING | how | {"epochs": epochs, "seed": seed}
     about = {"net": net.fingerprint, "faces": faces.fingerprint, "codes": cache.content([codes]), "how": how}
 
     def fill(folder):
@@ -130,20 +129,26 @@ class Top:
         return distill.topped(net, self.width, outputs, seed=seed)
 
 
-def passes(nets: Mapping[str, Net], *, batch: int = 32, rounds: int = 7) -> dict[str, float]:
+def passes(
+    nets: Mapping[str, Net], *, faces: FaceSet | None = None, batch: int = 32, rounds: int = 7
+) -> dict[str, float]:
     """Milliseconds a face of one forward pass of each network on the CPU, one thread, in turns; the median of rounds.
 
-    Each is fed random chips of its own size; cutting chips is not counted.
+    Each is fed random chips of its own size, and cutting chips is not counted. faces: each cuts its chips from these
+    (their first, again and again where they are fewer than `batch`), and that is counted.
     """
     whole("batch", batch, 1)
     whole("rounds", rounds, 1)
-    generator = torch.Generator().manual_seed(0)
-    inputs = {
-        name: torch.rand(batch, 1 if net.grey else 3, net.size, net.size, generator=generator).contiguous(
-            memory_format=torch.channels_last
-        )
-        for name, net in nets.items()
-    }
+    if faces is None:
+        generator = torch.Generator().manual_seed(0)
+        inputs = {
+            name: torch.rand(batch, 1 if net.grey else 3, net.size, net.size, generator=generator).contiguous(
+                memory_format=torch.channels_last
+            )
+            for name, net in nets.items()
+        }
+    else:
+        rows = np.arange(batch) % len(faces)
     taken, threads = {name: [] for name in nets}, torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -151,7 +156,7 @@ def passes(nets: Mapping[str, Net], *, batch: int = 32, rounds: int = 7) -> dict
             for turn in range(rounds + 1):  # the first one warms up
                 for name, net in nets.items():
                     begin = time.perf_counter()
-                    net.module(inputs[name])
+                    net.module(inputs[name] if faces is None else net.prepare(faces, rows))
                     if turn:
                         taken[name].append(time.perf_counter() - begin)
     finally:

@@ -114,12 +114,12 @@ def sweep(table: pd.DataFrame, *, rule: float | None = None, ax: Axes | None = N
     return ax
 
 
-def ratio(table: pd.DataFrame, *, goal: float | None = None, ax: Axes | None = None) -> Axes:
+def ratio(table: pd.DataFrame, *, paper: float | None = None, ax: Axes | None = None) -> Axes:
     """Does learning pay: the error of the auto-encoder divided by that of PCA against the faces it learned from.
 
     table: dimension, faces, ratio; several rows of one point (seeds) are drawn as their mean and range. A line per
-    dimension, dark = small. At 1 there is no gain over PCA; goal: the dashed line. ValueError: a column that is not
-    there, no face.
+    dimension, dark = small. At 1 there is no gain over PCA; paper: the published ratio, a dashed line. ValueError: a
+    column that is not there, no face.
     """
     rows = needed(table, ("dimension", "faces", "ratio"))
     _positive(rows, "faces")
@@ -128,8 +128,8 @@ def ratio(table: pd.DataFrame, *, goal: float | None = None, ax: Axes | None = N
     low, high = rows["faces"].min(), rows["faces"].max()
     ax.set_xlim(low / 1.25, 1.25 * high)
     ax.axhline(1.0, color=style.INK, lw=1.2, zorder=1.5, label="no gain over PCA")
-    if goal is not None:
-        ax.axhline(goal, color=style.INK, lw=1.1, ls=(0, (4, 2)), zorder=1.5, label=f"goal {goal:g}")
+    if paper is not None:
+        ax.axhline(paper, color=style.INK, lw=1.1, ls=(0, (4, 2)), zorder=1.5, label=f"the paper's, {paper:g}")
     tints, markers = style.layer_colours(sorted(set(rows["dimension"]))), "os^Dv<>phP"
     for i, (dimension, tint) in enumerate(tints.items()):
         by = rows[rows["dimension"] == dimension].groupby("faces")["ratio"]

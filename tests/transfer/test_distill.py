@@ -1,5 +1,7 @@
 """Distilling: what students are taught and taught by, decoders, tops, and the rows of their routes."""
 
+import time
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -12,7 +14,7 @@ from facelab.faces.faceset import FaceSet
 from facelab.nets import student, wrap
 from facelab.transfer import distill, fusion, tuning
 
-N = 48
+N, ROUTES = 48, ("two_stage", "one_stage")
 RNG = np.random.default_rng(0)
 
 
@@ -56,11 +58,27 @@ def test_nothing_is_mirrored_without_mirrored_codes(faces, monkeypatch):
     assert seen["flip"] is True and np.array_equal(seen["targets"][1], 2 * codes)
 
 
-def test_one_stage_trains_the_student_it_was_given(faces, embeddings):
-    net = student.untrained(4)
-    before = net.fingerprint
-    done = distill.one_stage(net, faces, embeddings, fusion.Concat().fit(embeddings), hidden=8, **FAST)
-    assert net.fingerprint != before and done.predict(faces).shape == (N, 5)
+def test_one_stage_teaches_all_embeddings_through_the_student_it_was_given(faces, embeddings):
+    net, weighted = student.untrained(4), fusion.Concat().fit(embeddings)
+    done = distill.one_stage(net, faces, embeddings, weighted, hidden=16, **FAST | {"epochs": 20, "lr": 3e-3})
+    found = done.predict(faces)
+    assert fusion.nrmse(embeddings, weighted.inverse_transform(found))["nrmse"].mean() < 0.6  # 1: the mean
+    with torch.no_grad():
+        read = done.net.module[1](torch.from_numpy(net.embed(faces)))  # by the decoder, from what the student says
+    np.testing.assert_allclose(read, found, atol=1e-3)
+
+
+def test_the_settings_of_teaching_are_the_same_wherever(faces, embeddings, monkeypatch):
+    seen = []
+    monkeypatch.setattr(distill, "fit", lambda *a, **how: seen.append(how) or 1 / 0)
+    operator = fusion.PCA(2).fit(embeddings)
+    distill_alone = partial(distill.imitate, student.untrained(2), faces, operator.transform(embeddings))
+    for teach in (distill_alone, *(partial(tuning.taught, r, faces, embeddings, operator) for r in ROUTES)):
+        with pytest.raises(ZeroDivisionError):
+            teach(epochs=1, lr=1e-2)
+        expected = distill.TEACHING | {"lr": 1e-2, "epochs": 1}
+        assert {name: seen[-1][name] for name in expected} == expected
+    assert len(seen) == 3
 
 
 def test_a_student_of_the_wrong_width_is_refused(faces):
@@ -100,7 +118,7 @@ def test_a_topped_source_reads_its_embedding(end, faces):
 def test_taught_students_and_tuned_rows_are_kept(faces, embeddings, monkeypatch):
     operator = fusion.PCA(2).fit(embeddings)
     how = {"epochs": 1, "batch": 16, "precision": "32", "device": "cpu"}
-    for route in ("two_stage", "one_stage"):
+    for route in ROUTES:
         first, seconds = tuning.taught(route, faces, embeddings, operator, **how)
         with monkeypatch.context() as patched:
             patched.setattr(distill, "fit", lambda *a, **k: pytest.fail("it was there already"))
@@ -131,6 +149,21 @@ def test_passes_times_every_network_and_leaves_the_threads():
     nets = {"small": student.untrained(2), "large": wrap(nn.Conv2d(3, 64, 9), size=128)}
     found = tuning.passes(nets, batch=2, rounds=2)
     assert set(found) == set(nets) and min(found.values()) > 0 and torch.get_num_threads() == 1
+
+
+def test_passes_counts_the_cutting_of_chips_where_there_are_faces(faces, monkeypatch):
+    net, cut = student.untrained(2), []
+
+    def slow(faces, rows):
+        cut.append(rows.tolist())
+        time.sleep(0.1)
+        return torch.zeros(len(rows), 3, 64, 64)
+
+    monkeypatch.setattr(net, "prepare", slow)
+    tuning.passes({"net": net}, batch=5, rounds=1)
+    assert not cut
+    assert tuning.passes({"net": net}, faces=faces[:3], batch=5, rounds=2)["net"] >= 20  # milliseconds a face
+    assert cut == 3 * [[0, 1, 2, 0, 1]]  # one to warm up
 
 
 def test_classified_is_what_the_last_layer_says():

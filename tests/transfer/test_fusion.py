@@ -366,3 +366,18 @@ def test_errors_of_files(tmp_path):
     (tmp_path / "x").write_bytes(b"no")
     with pytest.raises(ValueError, match="damaged"):
         load(tmp_path / "x")
+
+
+def test_of_two_auto_encoders_the_one_better_on_people_held_out_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+    x, groups = made(), np.arange(150) // 2
+    both = fusion.auto_encoders(x, 4, groups=groups, **QUICK | {"lr": 1e-2})
+    assert sorted((one.lr, one.dropout) for one in both) == [(5e-4, 0.3), (1e-2, AE().dropout)]
+    error = [one.history_["val_loss"].min() for one in both]
+    assert error[0] < error[1]
+    alone = AE(4, **QUICK | {"lr": 1e-2}).fit(x, groups=groups)
+    mine = next(one for one in both if one.lr == 1e-2)
+    np.testing.assert_allclose(mine.transform(x), alone.transform(x), atol=1e-5)
+    monkeypatch.setattr(AE, "fit", lambda *a, **how: pytest.fail("it was fitted already"))
+    again = fusion.auto_encoders(x, 4, groups=groups, **QUICK | {"lr": 1e-2})
+    assert [one.lr for one in again] == [one.lr for one in both]

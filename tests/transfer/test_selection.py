@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import facelab as fl
-from facelab.transfer import selection
+from facelab.nets.embed import Mapped
+from facelab.transfer import fusion, heads, selection
 
 
 def test_all_combinations_are_two_to_the_power_of_six_less_one():
@@ -53,6 +54,33 @@ def test_missed_faces_are_wrong_or_in_the_middle():
     assert selection.with_missed("yaw", 8.0, 10, pd.DataFrame({"yaw": []})) == 8.0
     with pytest.raises(ValueError, match="pairs"):
         selection.with_missed("identity", 0.9, 3, pd.DataFrame({"identity": [1]}))
+
+
+def test_combinations_are_scored_as_their_codes_are_and_the_crowd_is_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+    rng = np.random.default_rng(0)
+    labels, part = pd.DataFrame({"gender": rng.choice(["female", "male"], 90)}), np.arange(90) % 3
+    seen = {"good": rng.normal(0, 0.3, (90, 3)) + (labels["gender"] == "male").to_numpy()[:, None] * 2.0}
+    seen["noise"] = rng.normal(size=(90, 4))
+    crowd = {name: (5 * rng.normal(size=(5000, one.shape[1])) + 1).astype(np.float32) for name, one in seen.items()}
+    how = {"epochs": 3, "batch": 32, "device": "cpu", "seeds": [0, 1]}
+    each = []
+    for some in (["good"], ["noise"], ["good", "noise"]):
+        code = fusion.Concat().fit({s: crowd[s] for s in some}).transform({s: seen[s] for s in some})
+        each.append(heads.scores(code, labels, ["gender"], part, **how).assign(code=" + ".join(some)))
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("scores.json")}
+    known = {name: Mapped([one[:100], one[100:]]) for name, one in crowd.items()}
+    monkeypatch.setattr(Mapped, "__array__", lambda *a, **k: pytest.fail("the whole crowd was read"))
+    found = selection.scores(known, seen, labels, ["gender"], part, progress=False, **how)
+    pd.testing.assert_frame_equal(found, pd.concat(each, ignore_index=True))
+    assert len(kept) == 6 and kept == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("scores.json")}
+
+
+def test_of_one_seed_there_is_no_interval():
+    assert selection.over_seeds([0.5]) == {"value": 0.5, "note": ""}
+    found = selection.over_seeds([0.1, 0.1, 0.1], "all labels")
+    assert found["low"] == found["value"] == found["high"] == 0.1  # whatever the mean is rounded to
+    assert found["note"] == "all labels; low and high: least and largest of 3 seeds"
 
 
 class _Says:

@@ -104,19 +104,19 @@ def test_sweep_has_powers_of_two_and_the_rule(check):
 
 
 @pytest.mark.parametrize("faces", [[7000], [7000, 23000], [1000, 7000, 23000, 200_000], [100, 1_000_000]])
-def test_ratio_shows_no_gain_and_the_goal(faces, check):
+def test_ratio_shows_no_gain_and_the_papers_ratio(faces, check):
     table = pd.DataFrame(
         [{"dimension": d, "faces": n, "ratio": 1 - 3 / d + 0.01 * s} for d in (373, 32) for n in faces for s in (0, 1)]
     )
-    ax = draw.ratio(table, goal=0.9)
+    ax = draw.ratio(table, paper=0.77)
     check(ax)
     drawn = lines(ax)
-    assert list(drawn) == ["no gain over PCA", "goal 0.9", "32 numbers", "373 numbers"]
-    assert drawn["no gain over PCA"].get_ydata()[0] == 1 and drawn["goal 0.9"].get_ydata()[0] == 0.9
+    assert list(drawn) == ["no gain over PCA", "the paper's, 0.77", "32 numbers", "373 numbers"]
+    assert drawn["no gain over PCA"].get_ydata()[0] == 1 and drawn["the paper's, 0.77"].get_ydata()[0] == 0.77
     np.testing.assert_allclose(drawn["32 numbers"].get_ydata(), 1 - 3 / 32 + 0.005)  # the mean of two seeds
     np.testing.assert_allclose(ax.collections[0].get_segments()[0][:, 1], [1 - 3 / 32, 1 - 3 / 32 + 0.01])
     assert named(ax.xaxis)
-    assert "goal" not in " ".join(lines(draw.ratio(table)))
+    assert "paper" not in " ".join(lines(draw.ratio(table)))
     with pytest.raises(ValueError, match="faces 0: expected 1 or more"):
         draw.ratio(table.assign(faces=0))
 
