@@ -42,13 +42,14 @@ def network(name: str) -> Net:
 
 
 def thinned(net: Net, share: float, multiple: int = 1) -> Net:
-    """The network with the first `share` of every layer's filters, rounded up to a multiple, and a new head."""
+    """The network with the first `share` of every layer's filters, rounded up to a multiple, and a new head; where
+    that is all of them, the new head alone."""
     keep = {}
     for name, conv in net.convs.items():
         kept = multiple * max(1, math.ceil(share * conv.out_channels / multiple))
         if kept < conv.out_channels:
             keep[name] = np.arange(kept)
-    return sparse.cut(net, keep, head="pool", outputs=1)
+    return sparse.cut(net, keep, head="pool", outputs=1) if keep else with_head(net, None, "pool", 1, 0)[0]
 
 
 def cut_to(net: Net, wanted: float, multiple: int = 1) -> Net:
@@ -133,7 +134,7 @@ def main() -> None:
     settings = {"runtimes": runtimes, "rounds": options.rounds, "warmup": options.warmup}
     for name in options.nets:
         net = network(name)
-        cuts = {"head": with_head(net, None, "pool", 1, 0)[0]}
+        cuts = {"head": thinned(net, 1.0)}
         for cut in options.cuts:
             cuts |= {f"−{cut:g} %": cut_to(net, cut), f"−{cut:g} %, by {BLOCK}": cut_to(net, cut, BLOCK)}
         for batch in options.batches if name != WIDE else [1]:
