@@ -78,6 +78,7 @@ def test_unlabelled_faces_and_the_order_of_a_batch_change_nothing():
     for other in (rows[::-1].copy(), np.concatenate([rows, np.arange(30, 50)])):  # the latter know nothing of gender
         more, _, _ = gradients(other, ("gender",))
         for a, b in zip(alone.parameters(), more.parameters(), strict=True):
+            assert (a.grad is None) == (b.grad is None)
             assert a.grad is None or torch.allclose(a.grad, b.grad, atol=1e-6)
 
 
@@ -128,6 +129,47 @@ def test_gradnorm_lets_the_slow_task_pull():
     for _ in range(20):  # a has learned, b has not; both pull alike
         weigh.update(torch.tensor([0.1, 1.0]), torch.tensor([1.0, 1.0]), both)
     assert weigh.weights[1] > 1.5 > weigh.weights[0]
+
+
+def test_gradnorm_agrees_with_an_example_by_hand():
+    """Three tasks, c absent. a has learned half as much as b has: L / L(0) = (0.5, 1), r = (2/3, 4/3).
+
+    First w = (1, 1, 1), norms (1, 3): G = (1, 3), Ḡ = 2, Ḡ r² = (8/9, 32/9), so a's weight falls and b's rises:
+    w − 0.1 · (1, −3) / 2 = (0.95, 1.15), then · 2 / 2.1.
+    """
+    weigh, here = GradNorm(["a", "b", "c"], pull=2.0, lr=0.1), torch.tensor([True, True, False])
+    weigh.first[:2] = torch.tensor([2.0, 1.0])
+    weigh.update(torch.tensor([1.0, 1.0, 9.0]), torch.tensor([1.0, 3.0, 9.0]), here)
+    assert weigh.weights.tolist() == pytest.approx([0.95 * 2 / 2.1, 1.15 * 2 / 2.1, 1.0])
+    assert weigh.first[2].isnan()
+
+
+@pytest.mark.parametrize("names", [None, ["conv.weight"], ["conv.weight", "norm.weight"]])
+def test_the_norms_are_those_of_the_named_shared_parameters(names):
+    mixture, start = Mixture(PARTS), net(norm=True)
+    rows = mixture.batch(0)
+    module = multitask.headed(start, mixture.objectives, 8, 0).module.eval()
+    targets = {t: mixture.target[t][rows] for t in mixture.tasks}
+    losses, here = multitask.means(
+        *multitask.loss_matrix(mixture.objectives, module(mixture.inputs(start)[rows]), targets)
+    )
+    found = multitask._norms(losses, here, multitask._shared(module, names))
+    for j, loss in enumerate(losses):
+        module.zero_grad()
+        loss.backward(retain_graph=True)
+        own = [module.trunk.get_parameter(name).grad.flatten() for name in names or ["conv.weight"]]
+        assert found[j].item() == pytest.approx(torch.cat(own).norm().item(), rel=1e-4)
+
+
+def test_naming_another_shared_layer_changes_the_weights():
+    layers = OrderedDict(one=nn.Conv2d(3, 4, 3), relu=nn.ReLU(), two=nn.Conv2d(4, 4, 3), flatten=nn.Flatten())
+    start = wrap(nn.Sequential(layers), size=SIZE, mean=127.5, std=64, name="two layers")
+    last, first = (multitask.train(start, PARTS, shared=[f"{name}.weight"], **SHORT) for name in ("two", "one"))
+    default = multitask.train(start, PARTS, **SHORT)
+    weights = [f"weight:{task}" for task in last.tasks]
+    assert default.history[weights].equals(last.history[weights])
+    assert not first.history[weights].equals(last.history[weights])
+    assert first.history[weights].sum(axis=1).to_numpy() == pytest.approx(len(weights))
 
 
 def test_uncertainty_weighs_by_what_is_learned():
