@@ -83,12 +83,14 @@ def test_the_explorer_shows_every_head_of_every_network(faces):
     one = Said(gender=np.tile([0.2, 0.8], (n, 1)), age=np.full(n, 31.4))
     explorer = MultitaskExplorer(faces, {"baseline": Said(gender=np.tile([0.9, 0.1], (n, 1))), "full": one})
     assert list(explorer.controls) == ["task", "face"] and explorer.controls["face"].max == n - 1
-    assert explorer.controls["task"].options == ("gender", "age")
+    assert explorer.controls["task"].options == ("all heads", "gender", "age")
     said = explorer._repr_mimebundle_()[0]["text/plain"]
-    assert "baseline: female" in said and "full: male" in said
+    assert "baseline: female" in said and "full: male" in said and "full: 31.4 years" in said
+    assert said.count("baseline:") == 1  # it has no head for age
     first = explorer.picture()
     assert explorer.set(task="age").picture() != first
-    assert "31.4 years" in explorer._repr_mimebundle_()[0]["text/plain"]
+    said = explorer._repr_mimebundle_()[0]["text/plain"]
+    assert "31.4 years" in said and "female" not in said
     with pytest.raises(ValueError, match="0 networks"):
         MultitaskExplorer(faces, {})
 
