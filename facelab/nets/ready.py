@@ -1,11 +1,18 @@
 """Photographs made ready to be asked: so many of them, aligned by their landmarks, each picture once."""
 
+import logging
+from dataclasses import replace
+
 import numpy as np
 
 from facelab.errors import whole
 from facelab.faces.duplicates import duplicates
 from facelab.faces.faceset import FaceSet
+from facelab.faces.report import Report
 from facelab.nets.locate import locate
+
+log = logging.getLogger(__name__)
+UNSEEN, COPY = "no landmarks are known or found", "nearly the same picture as an earlier one"
 
 
 def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int = 0, device="auto") -> FaceSet:
@@ -14,8 +21,9 @@ def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int 
     A set with a face that lacks landmarks gets all of them by `locate`, so that all are aligned in one way; a face
     that it does not see is left out. Where a set does not name its people, a photograph counts as a person, and the
     same picture in two parts of a split would be a person known beforehand: of pictures that differ in at most `near`
-    of 256 bits (`faces.duplicates`) the first stays. The order stays too. ValueError: an empty set, `most` below 1,
-    no face with landmarks.
+    of 256 bits (`faces.duplicates`) the first stays. The order stays too. The set's `report` tells which were left out
+    of those drawn, and why, after what its reader left out; a log line (INFO) tells how many. ValueError: an empty set,
+    `most` below 1, no face with landmarks.
 
         people = ready(fl.faces.load("utkface", root="UTKFace"), 2400)
     """
@@ -23,11 +31,22 @@ def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int 
         whole("most", most, 1, "face")
     if len(faces) == 0:
         raise ValueError(f"face set {faces.name!r} is empty: there is nothing to ask")
-    order = np.random.default_rng(seed).permutation(len(faces))
-    chosen = drawn = faces[np.sort(order[:most])]
+    rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
+    chosen = faces[rows]
     if not np.isfinite(chosen.landmarks).all():
         chosen = locate(chosen, device=device)
-    chosen = chosen[np.isfinite(chosen.landmarks).all((1, 2))]
-    if len(chosen) == 0:
-        raise ValueError(f"face set {faces.name!r}: none of {len(drawn)} faces has landmarks, or any that are found")
-    return chosen[~duplicates(chosen, near=near).extra]
+    seen = np.isfinite(chosen.landmarks).all((1, 2))
+    if not seen.any():
+        raise ValueError(f"face set {faces.name!r}: none of {len(rows)} faces has landmarks, or any that are found")
+    kept = np.flatnonzero(seen)
+    extra = duplicates(chosen[kept], near=near).extra
+    left = [(i, UNSEEN) for i in np.flatnonzero(~seen)] + [(i, COPY) for i in kept[extra]]
+    report = Report(faces.name, int((~extra).sum()), tuple((_name(faces, rows[i]), why) for i, why in left))
+    log.info("of %d faces drawn, %s", len(rows), report)
+    if faces.report is not None:
+        report = replace(faces.report, kept=report.kept, skipped=faces.report.skipped + report.skipped)
+    return replace(chosen[kept[~extra]], report=report)
+
+
+def _name(faces: FaceSet, row: int) -> str:
+    return str(faces.labels["file"].iloc[row]) if "file" in faces.labels else f"face {row}"

@@ -9,6 +9,7 @@ import pytest
 
 from facelab import nets
 from facelab.faces import FaceSet
+from facelab.faces.report import Report
 
 
 @pytest.fixture
@@ -53,6 +54,24 @@ def test_landmarks_are_looked_for_where_some_are_missing(faces, monkeypatch):
     assert looked == [30] and len(found) == 25 and (found.landmarks == 1).all() and found.labels["age"].min() == 5
     with pytest.raises(ValueError, match="face set 'noise': none of 5 faces has landmarks, or any that are found"):
         nets.ready(replace(faces, landmarks=np.full_like(missing, np.nan))[:5])
+
+
+def test_the_report_tells_what_was_left_out(faces, monkeypatch, caplog):
+    def locate(some, device):
+        points = np.ones_like(some.landmarks)
+        points[3] = np.nan
+        return replace(some, landmarks=points)
+
+    monkeypatch.setattr(sys.modules["facelab.nets.ready"], "locate", locate)
+    images, missing = faces.images.copy(), faces.landmarks.copy()
+    images[20], missing[11] = images[7], np.nan
+    before = Report("noise", 30, (("z.jpg", "cannot be read"),))
+    with caplog.at_level("INFO", logger="facelab.nets.ready"):
+        some = nets.ready(replace(faces, images=images, landmarks=missing, report=before))
+    unseen, copy = ("face 3", "no landmarks are known or found"), "nearly the same picture as an earlier one"
+    assert some.report.skipped == (("z.jpg", "cannot be read"), unseen, ("face 20", copy))
+    assert some.report.kept == len(some) == 28
+    assert "of 30 faces drawn, noise: 28 faces; left out: 1 (no landmarks are known or found)" in caplog.text
 
 
 def test_what_cannot_be_asked_is_refused(faces):

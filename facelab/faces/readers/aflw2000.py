@@ -8,15 +8,18 @@ import numpy as np
 from facelab.faces.readers.dataset import DataSet
 from facelab.faces.readers.listing import Listing, five, listed, mat
 
+PICTURES = (".jpg", ".png")
+
 
 def read(root: Path, files: list[str]) -> Listing:
-    """A .mat file beside each picture holds Pose_Para (pitch, yaw, roll in radians) and 68 landmarks, pt3d_68.
+    """A .mat file of its name beside each picture holds Pose_Para (pitch, yaw, roll in radians) and 68 landmarks,
+    pt3d_68; whatever the names are, so that sets fitted in the same way can be read too.
 
     Its yaw is positive where the nose is to the image's left, so its sign changes here; pitch and roll agree.
     """
     rows, skipped, there = [], [], set(files)
     for file in files:
-        if Path(file).suffix.lower() not in (".jpg", ".png"):
+        if Path(file).suffix.lower() not in PICTURES:
             continue
         beside = Path(file).with_suffix(".mat").as_posix()
         if beside not in there:
@@ -37,6 +40,12 @@ def read(root: Path, files: list[str]) -> Listing:
     return listed(rows, skipped)
 
 
+def fitted(root: Path) -> bool:
+    """Whether a .mat file lies beside a picture of its name."""
+    names = {file.stem for file in root.glob("*.mat")}
+    return bool(names) and any(file.stem in names for file in root.iterdir() if file.suffix.lower() in PICTURES)
+
+
 SET = DataSet(
     name="aflw2000",
     title="AFLW2000-3D",
@@ -44,7 +53,7 @@ SET = DataSet(
     labels=("yaw", "pitch", "roll", "landmarks"),
     owner="Xiangyu Zhu, Institute of Automation, Chinese Academy of Sciences",
     terms="research; its photos are those of AFLW",
-    layout="pictures such as image00002.jpg, each with a .mat file of its name",
-    signs=("image[0-9][0-9][0-9][0-9][0-9].mat",),
+    layout="pictures such as image00002.jpg, each with a .mat file of its name beside it",
+    signs=(fitted,),
     read=read,
 )

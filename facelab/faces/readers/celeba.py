@@ -33,7 +33,8 @@ IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_alig
 def read(root: Path, files: list[str]) -> Listing:
     """list_attr_celeba, identity_CelebA, list_eval_partition and list_landmarks_align_celeba, those that are there.
 
-    Attributes that are tasks of facelab get its names, the others keep their own, with 1 and 0.
+    Attributes that are tasks of facelab get its names, the others keep their own, with 1 and 0. A picture that one of
+    the other files says nothing of stays, without that label.
     """
     folder = first(root, *IMAGES)
     if folder is None:
@@ -51,21 +52,27 @@ def read(root: Path, files: list[str]) -> Listing:
     for attribute, (task, yes, no) in CLASSES.items():
         if attribute in attributes:
             table[task] = np.where(attributes[attribute] > 0, yes, no)
+    unknown = {}
     if (identity := _file(root, "identity_CelebA")) is not None:
         names = identity.iloc[:, 0].reindex(table.index)
         table["identity"] = [None if pd.isna(who) else str(int(who)) for who in names]
+        unknown["no row in identity_CelebA"] = names.isna().to_numpy()
     if (partition := _file(root, "list_eval_partition")) is not None:
         table["split"] = partition.iloc[:, 0].reindex(table.index).map(SPLITS)
+        unknown["no 0, 1 or 2 in list_eval_partition"] = table["split"].isna().to_numpy()
     landmarks = np.full((len(table), 5, 2), np.nan)
     if (points := _file(root, "list_landmarks_align_celeba", header=True)) is not None:
         if points.shape[1] != 10:
             raise ValueError(f"list_landmarks_align_celeba has {points.shape[1]} numbers a picture: expected 10")
         landmarks = points.reindex(table.index).to_numpy(float).reshape(-1, 5, 2)
+        unknown["no row in list_landmarks_align_celeba"] = ~np.isfinite(landmarks).all((1, 2))
     table = pd.concat([table, (known > 0).astype(float)], axis=1)
     below = folder.relative_to(root).as_posix()
     pictures = {Path(file).stem: file for file in files if Path(file).parent.as_posix() == below}  # .jpg or .png
     table.insert(0, "file", [pictures.get(Path(name).stem, f"{below}/{name}") for name in table.index])
-    return Listing(table.reset_index(drop=True), landmarks, np.full((len(table), 4), np.nan), skipped)
+    lacking = [(file, why) for why, mask in unknown.items() for file in table["file"][mask]]
+    boxes = np.full((len(table), 4), np.nan)
+    return Listing(table.reset_index(drop=True), landmarks, boxes, skipped, lacking=lacking)
 
 
 def _file(root: Path, name: str, *, header: bool = False) -> pd.DataFrame | None:
@@ -104,5 +111,6 @@ SET = DataSet(
     "list_landmarks_align_celeba.txt (beside it or in Anno and Eval)",
     signs=tuple(f"{below}list_attr_celeba.{end}" for below in ("", "Anno/") for end in ("txt", "csv")),
     read=read,
+    version=2,
     labelled_by_file=True,
 )

@@ -12,7 +12,8 @@ class DataSet:
     """A public set of faces: what it is, where to ask for it, how it lies on disk, and its reader.
 
     labels: the columns it gives. pictures: how many the whole set has. owner: whose project page has it. layout: what
-    is expected below its folder. signs: patterns of paths, one of which is there if and only if it is this set.
+    is expected below its folder. signs: patterns of paths, or questions about the folder, one of which is there or
+    answered yes if and only if it is this set.
     read(root, files): its `Listing`, where files are all paths below root. version: raised when the reader changes what
     it gives, so that nothing stale is read from the cache. labelled_by_file: the labels are in a file with a row per
     picture, so that pictures without a row are worth counting.
@@ -25,14 +26,16 @@ class DataSet:
     owner: str
     terms: str
     layout: str
-    signs: tuple[str, ...]
+    signs: tuple[str | Callable[[Path], bool], ...]
     read: Callable[[Path, list[str]], Listing]
     version: int = 1
     labelled_by_file: bool = False
 
     def here(self, root: Path) -> bool:
         """Whether this folder is that set."""
-        return root.is_dir() and any(next(root.glob(sign), None) is not None for sign in self.signs)
+        return root.is_dir() and any(
+            sign(root) if callable(sign) else next(root.glob(sign), None) is not None for sign in self.signs
+        )
 
     def place(self, root: str | Path, others: Iterable["DataSet"] = ()) -> Path:
         """The set's folder. FileNotFoundError says what is expected below it, whether it is one level off, and which

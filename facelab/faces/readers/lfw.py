@@ -2,6 +2,7 @@
 Massachusetts, 2007). `facelab.faces.lfw.pairs` gives its ten folds of verification pairs."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from facelab.faces.lfw import IMAGES
@@ -12,9 +13,10 @@ _NAME = re.compile(r"(.+)_(\d{4})\.jpg")
 
 
 def read(root: Path, files: list[str]) -> Listing:
-    """Pictures Name/Name_0001.jpg with identity, and with people.txt the fold (0 to 9) of each person."""
+    """Pictures Name/Name_0001.jpg with identity, and with people.txt the fold (0 to 9) of each person; whom it does not
+    name has none."""
     below = f"{first(root, *IMAGES).name}/"
-    rows, skipped = [], []
+    rows, skipped, lacking = [], [], []
     folds = _folds(root / "people.txt") if (root / "people.txt").is_file() else {}
     for file in files:
         if not file.startswith(below) or not file.endswith(".jpg"):
@@ -25,7 +27,9 @@ def read(root: Path, files: list[str]) -> Listing:
             continue
         row = {"file": file, "identity": name[1]}
         rows.append(row | {"fold": folds.get(name[1])} if folds else row)
-    return listed(rows, skipped)
+        if folds and name[1] not in folds:
+            lacking.append((file, "person not in people.txt"))
+    return replace(listed(rows, skipped), lacking=lacking)
 
 
 def _folds(file: Path) -> dict[str, int]:
@@ -52,4 +56,5 @@ SET = DataSet(
     layout=f"one of the folders {', '.join(IMAGES)} with Name/Name_0001.jpg, and pairs.txt for the official pairs",
     signs=tuple(f"{folder}/*/*_0001.jpg" for folder in IMAGES),
     read=read,
+    version=2,
 )

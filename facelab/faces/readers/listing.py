@@ -19,7 +19,8 @@ class Listing:
     table: one row per picture; `file` (relative to the set's folder), the labels, named as in `facelab.tasks` where
     they are tasks. landmarks: (n, 5, 2) pixels of the stored file, NaN = unknown. boxes: (n, 4) left, top, right,
     bottom: the part of the picture to take, NaN = all of it. skipped: (file or row, why) of what has no usable label.
-    pixels: the pictures themselves, (n, h, w) grey, where they lie in a label file.
+    pixels: the pictures themselves, (n, h, w) grey, where they lie in a label file. lacking: (file, why) of pictures
+    that are in the table, but of which one label file says nothing.
     """
 
     table: pd.DataFrame
@@ -27,6 +28,7 @@ class Listing:
     boxes: np.ndarray
     skipped: list[tuple[str, str]] = field(default_factory=list)
     pixels: np.ndarray | None = None
+    lacking: list[tuple[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.table)

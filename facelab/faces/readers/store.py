@@ -46,7 +46,9 @@ def stored(data: DataSet, root: Path, there: list[tuple[str, int, int]], *, size
     cache.build(entry, fill, about={"set": data.name, "size": size, "rows": rows})
     faces = FaceSet.open(entry, data.name)
     noted = json.loads((entry / "report.json").read_text(encoding="utf-8"))
-    report = Report(noted["name"], noted["kept"], tuple(map(tuple, noted["skipped"])))
+    report = Report(
+        **{key: tuple(map(tuple, value)) if isinstance(value, list) else value for key, value in noted.items()}
+    )
     report.tell(log)
     return FaceSet(data.name, faces.images, faces.labels, faces.landmarks, report)
 
@@ -162,5 +164,7 @@ def _write(folder: Path, listing: Listing, root: Path, name: str, size: int, bro
         raise
     np.save(folder / "landmarks.npy", np.stack(landmarks).astype(np.float32), allow_pickle=False)
     listing.table.iloc[kept].to_csv(folder / "labels.csv", index=False)
-    report = asdict(Report(name, len(kept), tuple(skipped)))
+    here = set(file[kept])
+    lacking = [(name, why) for name, why in listing.lacking if name in here]
+    report = asdict(Report(name, len(kept), tuple(skipped), tuple(lacking)))
     cache.write_text(folder / "report.json", json.dumps(report))

@@ -82,6 +82,36 @@ def test_angles_of_aflw2000_are_those_of_its_own_projection(layouts, tmp_path):
     assert faces.labels["roll"][tilted] == pytest.approx(lean, abs=0.1)
 
 
+def test_sets_fitted_as_aflw2000_is_are_read_whatever_their_names(layouts, tmp_path):
+    wanted = layouts["aflw2000"](tmp_path)
+    for file in list(tmp_path.iterdir()):
+        file.rename(file.with_name(file.name.replace("image0000", "LFPW_Test_")))
+    faces = read("aflw2000", tmp_path)
+    assert faces.labels["file"].tolist() == [name.replace("image0000", "LFPW_Test_") for name in wanted]
+    for file in tmp_path.glob("*.mat"):  # none lies beside a picture of its name
+        file.rename(file.with_name(f"of_{file.name}"))
+    with pytest.raises(FileNotFoundError, match="AFLW2000"):
+        read("aflw2000", tmp_path)
+
+
+def test_pictures_that_a_list_says_nothing_of_stay_and_are_counted(layouts, tmp_path):
+    layouts["celeba"](tmp_path / "a")
+    for name in ("identity_CelebA", "list_eval_partition"):
+        file = tmp_path / "a" / f"{name}.txt"
+        file.write_text("".join(line for line in file.read_text().splitlines(True) if "000002" not in line))
+    faces = read("celeba", tmp_path / "a")
+    assert len(faces) == 3 and faces.labels["identity"].isna().tolist() == [False, True, False]
+    second = "img_align_celeba/000002.jpg"
+    reasons = ("no row in identity_CelebA", "no 0, 1 or 2 in list_eval_partition")
+    assert faces.report.lacking == tuple((second, why) for why in reasons)
+    assert "without a label: 1 (no row in identity_CelebA)" in str(faces.report)
+    layouts["lfw"](tmp_path / "b")
+    (tmp_path / "b" / "people.txt").write_text("2\n1\nAnn_Lee\t2\n0\n", encoding="utf-8")
+    faces = read("lfw", tmp_path / "b")
+    assert faces.labels["fold"].isna().sum() == 1
+    assert [why for _, why in faces.report.lacking] == ["person not in people.txt"]
+
+
 def test_landmarks_go_with_the_picture(layouts, tmp_path):
     """CelebA's 178 × 218 becomes 32 × 32: scaled by 32 / 218, bars at the sides."""
     layouts["celeba"](tmp_path)
