@@ -40,7 +40,8 @@ def photos(tmp_path, monkeypatch):
     monkeypatch.setenv("FACELAB_PHOTOS", str(tmp_path / "photos"))
     people = faces.load("rendered/wild", people=80)  # those of the other notebooks: they are in the cache
     utk, mtfl, fer = (tmp_path / "photos" / name for name in ("UTKFace", "MTFL", "fer2013"))
-    for folder in (utk, mtfl / "net_7876", fer):
+    lfw = tmp_path / "photos" / "lfw" / "lfw-deepfunneled"
+    for folder in (utk, mtfl / "net_7876", fer, lfw):
         folder.mkdir(parents=True)
     lines = []
     for i, row in people.labels.iterrows():
@@ -52,9 +53,17 @@ def photos(tmp_path, monkeypatch):
         pose = 1 + np.digitize(row["yaw"], (-45, -15, 15, 45))
         smile, glasses = (1 if row[name] == "yes" else 2 for name in ("smile", "glasses"))
         lines.append(f"net_7876\\{i}.jpg {points} {gender + 1} {smile} {glasses} {pose}")
-        shown = fer / "Training" / row["expression"]
+        shown = fer / ("Training" if i < 180 else "PrivateTest") / row["expression"]
         shown.mkdir(parents=True, exist_ok=True)
         picture.convert("L").resize((48, 48)).save(shown / f"{i}.png")
+        whose = f"Person_{int(row['identity'])}"
+        (lfw / whose).mkdir(parents=True, exist_ok=True)
+        picture.save(lfw / whose / f"{whose}_{len(list((lfw / whose).iterdir())) + 1:04d}.jpg", **FINE)
+    names = sorted(folder.name for folder in lfw.iterdir())
+    pairs = [
+        f"{a}\t1\t2\n{b}\t1\t3\n{a}\t1\t{c}\t1\n{b}\t2\t{d}\t2\n" for a, b, c, d in zip(*[iter(names)] * 4, strict=True)
+    ]
+    (lfw.parent / "pairs.txt").write_text("10\t2\n" + "".join(pairs[:10]), encoding="utf-8")
     (mtfl / "training.txt").write_text("\n".join(lines[:180]) + "\n", encoding="utf-8")
     (mtfl / "testing.txt").write_text("\n".join(lines[180:]) + "\n", encoding="utf-8")
     return tmp_path
@@ -70,12 +79,36 @@ def test_a_public_set_is_asked_and_not_shown(number, name, photos):
     tasks = {"mtfl": "gender", "utkface": "gender", "fer2013": "expression"}[name]
     assert any(f".{tasks}." in key or key.endswith(f".{tasks}") for key in outcome.results)
     assert not [key for key in outcome.results if ".valence" in key or ".pitch" in key or ".pose" in key]
-    notebook = nbformat.read(done.folder / f"{outcome.notebook}.ipynb", as_version=4)
+    assert_nobody_is_shown(done.folder / f"{outcome.notebook}.ipynb")
+
+
+def assert_nobody_is_shown(file: Path) -> None:
+    notebook = nbformat.read(file, as_version=4)
     figures = [
         o["data"]["image/png"] for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})
     ]
     drawn = [np.array(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB")) for one in figures]
     assert drawn and not any(frames(one) > 20 for one in drawn)
+
+
+PARTS = {  # of the folder of photographs, and what it must have been asked
+    "07": ({}, ["07.photos.gender.utkface.mtfl.full", "07.photos.smile.mtfl.fer2013.mtl",
+                "07.photos.expression.rendered.fer2013.full"]),
+    "08": ({"every": 1}, ["08.lfw.identity", "08.filters.yaw.spearman_abs", "08.undetected.utkface_faces",
+                          "08.expression.fer2013", "08.copies.lfw"]),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", PARTS)
+def test_a_folder_of_photographs_is_asked_and_not_shown(number, photos):
+    more, wanted = PARTS[number]
+    done = runner.run([number], "smoke", parameters={"photos": str(photos / "photos"), **more}, out=photos / "runs")
+    [outcome] = done.outcomes.values()
+    assert outcome.status == "ok", outcome.error
+    assert set(wanted) <= set(outcome.results)
+    assert not [key for key in outcome.results if "standin" in key]
+    assert_nobody_is_shown(done.folder / f"{outcome.notebook}.ipynb")
 
 
 def test_a_photograph_that_is_shown_would_be_noticed(photos):
