@@ -1,5 +1,7 @@
-"""The real sets where they are on this machine: counts, labels, signs. Unpack them below ~/faces, or skip this file."""
+"""The real sets where they are on this machine, whole or in part: counts, labels, signs. They are looked for below
+$FACELAB_PHOTOS, else ~/faces; a test whose set is not there is skipped."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ ROOTS = {"utkface": "UTKFace", "mtfl": "MTFL", "fer2013": "fer2013", "lfw": "lfw
 
 
 def root(name):
-    folder = Path("~/faces").expanduser() / ROOTS[name]
+    folder = Path(os.environ.get("FACELAB_PHOTOS") or "~/faces").expanduser() / ROOTS[name]
     if not readers.SETS[name].here(folder):
         pytest.skip(f"{readers.SETS[name].title} is not in {folder}")
     return folder
@@ -64,9 +66,9 @@ def test_landmarks_of_mtfl_lie_on_eyes():
 
 def test_utkface_has_its_three_labels():
     found = listing("utkface")
-    assert len(found) + len(found.skipped) == 9_780 and 1 <= len(found.skipped) <= 5
+    assert 9_000 < len(found) <= readers.SETS["utkface"].pictures and 1 <= len(found.skipped) <= 5
     assert {why for _, why in found.skipped} == {"name is not age_gender_ethnicity_date.jpg"}
-    assert 0.2 < (found.table["age"] <= 7).mean() < 0.3 and found.table["age"].max() >= 100
+    assert 0.1 < (found.table["age"] <= 7).mean() < 0.3 and found.table["age"].max() >= 100
     groups = found.table["ethnicity"].value_counts()
     assert groups.idxmax() == "white" and set(groups.index) == {"white", "black", "asian", "indian", "other"}
     faces = read("utkface", rows=60)
@@ -75,8 +77,8 @@ def test_utkface_has_its_three_labels():
 
 def test_fer2013_has_both_test_parts_whole():
     found = listing("fer2013")
-    assert len(found) == 16_178
-    assert found.table["split"].value_counts().to_dict() == {"train": 9_000, "validation": 3_589, "test": 3_589}
+    parts = found.table["split"].value_counts()
+    assert parts["validation"] == parts["test"] == 3_589 and 9_000 <= parts["train"] <= 28_709
     assert found.table["expression"].value_counts().idxmax() == "happy"
     faces = read("fer2013", rows=slice(None, None, 400), size=48)
     assert (faces.images[:, 0] == faces.images[:, 1]).all()
@@ -84,7 +86,7 @@ def test_fer2013_has_both_test_parts_whole():
 
 def test_lfw_has_the_people_of_its_pairs():
     found = listing("lfw")
-    assert len(found) == 7_701 and found.table["identity"].nunique() > 4_000
+    assert 7_701 <= len(found) <= readers.SETS["lfw"].pictures and 4_000 < found.table["identity"].nunique() <= 5_749
     faces = read("lfw", rows=40)
     assert faces.images.std() > 30
 
