@@ -151,6 +151,47 @@ def train_pose(mtfl: Path | None, seed: int, out: Path | None, dry_run: bool) ->
         click.echo(out)
 
 
+@main.command("train-heads")
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="A folder with UTKFace, MTFL or fer2013, to measure on."
+)
+@click.option("--seed", default=0, show_default=True, help="Which people they are measured on.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write. [default: student-heads.safetensors]")
+@click.option("--dry-run", is_flag=True, help="Only say how many faces, minutes and bytes it will take.")
+def train_heads(photos: Path | None, seed: int, out: Path | None, dry_run: bool) -> None:
+    """Fit the heads by which the student reads age, gender and expression, on rendered faces."""
+    with plainly():
+        from facelab import cache
+        from facelab.faces import load
+        from facelab.nets import ready, student_heads
+        from facelab.workbench import training_plan
+
+        folders = {"utkface": "UTKFace", "mtfl": "MTFL", "fer2013": "fer2013"} if photos else {}
+        folders = {name: photos / folder for name, folder in folders.items() if (photos / folder).is_dir()}
+        if photos is not None and not folders:
+            raise ValueError(f"{photos} holds none of UTKFace, MTFL and fer2013")
+        if dry_run:
+            click.echo("\n".join(training_plan.lines(training_plan.of_heads(len(folders)))))
+            return
+        people = load("rendered/wild")
+        layers, row = student_heads.learn(people, seed=seed)
+        measured = {"rendered/wild, other people": row}
+        for name, folder in folders.items():
+            some = ready(load(name, root=folder, broken="skip"), training_plan.PHOTOS, seed=seed)
+            measured[f"{name}, photographs"] = student_heads.measured(some, layers)
+        about = {
+            "command": f"facelab train-heads --seed {seed}" + (" --photos FOLDER" if photos else ""),
+            "data": {people.name: len(people)},
+            "seed": seed,
+            "learned": "age in years, probabilities of gender and expression, from the student's code",
+            "measured": measured,
+        }
+        out = out or Path("student-heads.safetensors")
+        cache.write_tensors(out, layers, about)
+        click.echo(json.dumps(about, indent=1))
+        click.echo(out)
+
+
 @main.command()
 @click.argument("notebooks", nargs=-1)
 @click.option("--profile", default="quick", show_default=True, help="smoke, quick, full or paper.")

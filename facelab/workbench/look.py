@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from facelab import cache, nets
 from facelab.faces.faceset import FaceSet
 from facelab.faces.picture import upright
-from facelab.nets import pose
+from facelab.nets import pose, student_heads
 from facelab.nets.detect import SMALLEST
 from facelab.nets.photos import EDGES, Found
 from facelab.tasks import EXPRESSIONS
@@ -23,7 +23,7 @@ from facelab.workbench import runs, style
 MARGIN = 0.2  # of a box, on every side of the square that is cut out
 PHOTOS_A_SHEET, SHEETS = 8, 25  # more photos are in the table alone
 _PAGE, _PHOTO, _TILE, _LINE, _GAP = 1316, (380, 280), 140, 17, 12  # px
-_TEXT = ("score", "age", "gender", "expression", "pose")  # lines under a face
+_TEXT = ("score", "age", "gender", "expression", "pose", "student", "student_expression")  # lines under a face
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Look:
     photos: what was looked at, a file or a folder. found: the faces. readings: a row per face: file, face, score, left,
     top, right, bottom, landmark_k_x and landmark_k_y in pixels of the upright photo; age (years), male (probability),
     gender (the likelier), expression (the likeliest) and expression:… (7 probabilities); yaw, pitch and roll
-    (degrees).
+    (degrees); the same of the student, in columns that begin with student_.
     """
 
     photos: Path
@@ -53,8 +53,9 @@ def look(photos: str | Path, *, smallest: float = SMALLEST, most: int | None = N
          device="auto", progress: bool = True) -> Look:  # fmt: skip
     """Find the faces of a photo or a folder of photos and read age, gender, expression and pose in each.
 
-    The sources `age`, `gender` and `expression` read; the pose is that of the landmarks (`nets.pose`). Identity is not
-    asked. For the arguments and errors see `fl.nets.faces_in`.
+    The sources `age`, `gender` and `expression` read, and so does the student, by heads that rendered faces taught
+    (`nets.student_heads`); the pose is that of the landmarks (`nets.pose`). Identity is not asked. For the arguments
+    and errors see `fl.nets.faces_in`.
     """
     where = Path(photos).expanduser()
     how = {"margin": MARGIN, "smallest": smallest, "most": most, "cached": cached, "progress": progress}
@@ -64,13 +65,20 @@ def look(photos: str | Path, *, smallest: float = SMALLEST, most: int | None = N
     if len(faces) == 0:
         return Look(where, found, table)
     says = {name: nets.load(name, device=device).predict(faces) for name in ("age", "gender", "expression")}
-    table["age"], table["male"] = says["age"].astype(float), says["gender"].astype(float)
-    table["gender"] = np.where(table["male"] > 0.5, "male", "female")
-    table["expression"] = np.array(EXPRESSIONS)[says["expression"].argmax(1)]
-    for name, column in zip(EXPRESSIONS, says["expression"].T, strict=True):
-        table[f"expression:{name}"] = column.astype(float)
+    table = table.assign(**_columns(says["age"], says["gender"], says["expression"]))
     table["yaw"], table["pitch"], table["roll"] = pose.angles(faces.landmarks).T
+    heads = student_heads.said(nets.load("student", device=device).embed(faces))
+    table = table.assign(**_columns(heads["age"], heads["gender"][:, 1], heads["expression"], "student_"))
     return Look(where, found, table)
+
+
+def _columns(age: np.ndarray, male: np.ndarray, expression: np.ndarray, prefix: str = "") -> dict[str, np.ndarray]:
+    """What is read of each face, as columns of the table."""
+    columns = {"age": age.astype(float), "male": male.astype(float)}
+    columns |= {"gender": np.where(male > 0.5, "male", "female")}
+    columns |= {"expression": np.array(EXPRESSIONS)[expression.argmax(1)]}
+    columns |= {f"expression:{name}": p.astype(float) for name, p in zip(EXPRESSIONS, expression.T, strict=True)}
+    return {prefix + name: column for name, column in columns.items()}
 
 
 def _points(faces: FaceSet) -> pd.DataFrame:
@@ -126,7 +134,7 @@ def summary(seen: Look) -> str:
             "The networks say (pose: yaw, + to their own left; pitch, + up; roll, + clockwise):",
         ]
         for row in faces.to_dict("records"):
-            said = ", ".join(says(row)[k] for k in ("age", "gender", "expression", "pose"))
+            said = ", ".join(says(row)[k] for k in _TEXT[1:])
             lines.append(f"  {row['file']}, face {row['face']}: {said}")
     return "\n".join([*lines, "", *limits(), ""])
 
@@ -136,8 +144,11 @@ def says(row: dict) -> dict[str, str]:
 
     >>> row = {"face": 0, "score": 0.99, "age": 33.4, "male": 0.1, "gender": "female", "expression": "happy",
     ...        "expression:happy": 0.8, "yaw": 12.3, "pitch": 0.4, "roll": -3.2}
-    >>> list(says(row).values())
+    >>> row |= {f"student_{k}": v for k, v in row.items() if k in ("age", "gender", "expression", "expression:happy")}
+    >>> list(says(row).values())[:5]
     ['0: face 0.99', '33 years', 'female 0.90', 'happy 0.80', 'pose 12° 0° −3°']
+    >>> list(says(row).values())[5:]
+    ['student: 33, female', 'student: happy 0.80']
     """
     return {
         "score": f"{row['face']}: face {row['score']:.2f}",
@@ -145,6 +156,10 @@ def says(row: dict) -> dict[str, str]:
         "gender": f"{row['gender']} {max(row['male'], 1 - row['male']):.2f}",
         "expression": f"{row['expression']} {row['expression:' + row['expression']]:.2f}",
         "pose": "pose " + " ".join(f"{style.number(row[angle], 0)}°" for angle in ("yaw", "pitch", "roll")),
+        "student": f"student: {row['student_age']:.0f}, {row['student_gender']}",
+        "student_expression": "student: {} {:.2f}".format(
+            row["student_expression"], row["student_expression:" + row["student_expression"]]
+        ),
     }
 
 
@@ -161,7 +176,7 @@ def limits() -> list[str]:
         measured = [*_rendered(reference), *_photos(reference)]
     except ValueError:  # installed without a clone
         measured = ["how much, is in reports/reference of facelab's repository"]
-    lines += [f"  · {line}" for line in [*measured, _turned()]]
+    lines += [f"  · {line}" for line in [*measured, _turned(), *_student()]]
     return [*lines, "  Everything ran on this machine; nothing was sent anywhere."]
 
 
@@ -171,6 +186,21 @@ def _turned() -> str:
     off = (f"{angle} off by {row[angle]:.0f}° (always the median: {row[angle + ', always the median']:.0f}°)"
            for angle in pose.ANGLES)  # fmt: skip
     return f"pose, rendered heads: {', '.join(off)}"
+
+
+def _student() -> Iterator[str]:
+    """From the header of the student's heads."""
+    for where, row in student_heads.read()[1]["measured"].items():
+        told = [
+            f"{score} {row[score]:g} ({guess}: {row[guess]:g})"
+            for score, guess in (
+                ("age, years off", "age, always the median"),
+                ("gender, share right", "gender, always the commonest"),
+                ("expression, share right", "expression, always the commonest"),
+            )
+            if score in row
+        ]
+        yield f"the student, whose heads rendered faces taught, on {where}: {'; '.join(told)}"
 
 
 def _rendered(reference: Path) -> Iterator[str]:

@@ -32,6 +32,7 @@ STEPS = 3  # that are timed, after as many that warm up
 ASKED = 32  # faces that are embedded for a pace
 EPOCHS = {"vgg-narrow": 14, "student": 45}
 MTFL = 400  # of its faces are asked by `train-pose`
+PHOTOS = 1000  # of each public set are asked by `train-heads`
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,22 @@ def of_pose(mtfl: Path | None) -> list[Stage]:
     is solved."""
     n = presets.images("rendered/wild")
     looked = -(-n // 2) + (MTFL if mtfl else 0)
-    pace = None
+    return [_drawn("rendered/wild", n), Stage(f"look for {looked:,} faces and fit", _minutes(_looking(), looked))]
+
+
+def of_heads(sets: int) -> list[Stage]:
+    """The stages of `facelab train-heads` with so many public sets to measure on; fitting takes seconds."""
+    n, asked = presets.images("rendered/wild"), PHOTOS * sets
+    stages = [_drawn("rendered/wild", n), Stage(f"look for {n:,} faces and fit", _minutes(_looking(), n))]
+    return stages + [Stage(f"measure on up to {asked:,} photographs", _minutes(_looking(), asked))] * bool(asked)
+
+
+def _looking() -> float | None:
+    """Seconds a face to find it; None where the detector's weights are not there."""
     if _there(["landmarks", *DETECTOR]):
         heads = rendered.draw(presets.sittings("rendered/wild", 0, people=2), size=SIZE)
-        pace = _timed(lambda: pose.seen(heads)) / len(heads)
-    return [_drawn("rendered/wild", n), Stage(f"look for {looked:,} faces and fit", _minutes(pace, looked))]
+        return _timed(lambda: pose.seen(heads)) / len(heads)
+    return None
 
 
 def lines(stages: Sequence[Stage]) -> list[str]:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import facelab as fl
-from facelab.nets import pose
+from facelab.nets import pose, student_heads
 from facelab.tasks import EXPRESSIONS
 from facelab.workbench import look as looking
 from facelab.workbench import runs
@@ -49,6 +49,19 @@ def test_readings_are_what_the_sources_say(seen):
     np.testing.assert_allclose(shares, says["expression"], atol=1e-4)
     np.testing.assert_array_equal(table[["yaw", "pitch", "roll"]], pose.angles(faces.landmarks))
     assert table["expression"].tolist() == [EXPRESSIONS[i] for i in shares.argmax(1)]
+
+
+def test_the_student_is_asked_too(seen):
+    table, codes = seen.table(), fl.nets.load("student", device="cpu").embed(seen.found.faces)
+    says = student_heads.said(codes)
+    np.testing.assert_allclose(table["student_age"], says["age"], atol=1e-3)
+    np.testing.assert_allclose(table["student_male"], says["gender"][:, 1], atol=1e-4)
+    assert table["student_expression"].tolist() == [EXPRESSIONS[i] for i in says["expression"].argmax(1)]
+    row = table.iloc[0].to_dict()
+    assert looking.says(row)["student"] == f"student: {row['student_age']:.0f}, {row['student_gender']}"
+    assert f"{row['student_expression']} " in looking.says(row)["student_expression"]
+    assert looking.says(row)["student"] in looking.summary(seen)
+    assert any("the student" in line and "mtfl" in line for line in looking.limits())
 
 
 def test_landmarks_are_those_of_the_photo(seen, folder):

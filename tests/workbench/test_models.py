@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from facelab.nets import narrow
+from facelab.nets import narrow, student_heads
 from facelab.transfer import served
 from facelab.workbench import models, reference, runs
 from facelab.workbench.cli import main
@@ -27,7 +27,15 @@ def test_every_weight_file_has_a_card():
     assert files == {card.file for card in models.CARDS.values()}
 
 
-@pytest.mark.parametrize("name", models.CARDS)
+def test_the_heads_of_the_student_say_how_they_serve_each_group():
+    for where, row in student_heads.read()[1]["measured"].items():
+        groups = {name for name in row if ": " in name}
+        if "mtfl" not in where and "fer2013" not in where:
+            assert {"gender: female", "gender: male", "ethnicity: black", "ethnicity: white"} <= groups
+        assert "gender: female" in groups or "fer2013" in where
+
+
+@pytest.mark.parametrize("name", [name for name in models.CARDS if name != "student-heads"])
 def test_every_network_was_measured_on_each_group_of_rendered_people(name):
     groups = {key.split(".", 3)[3] for key in KNOWN if key.startswith(f"models/{name}.rendered.")}
     by = {group.split(".")[0] for group in groups}

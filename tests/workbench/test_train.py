@@ -191,6 +191,18 @@ def test_the_layer_that_reads_pose_has_a_plan_too(calls, tmp_path):
     assert result.exit_code == 1 and "nowhere" in result.output and not (tmp_path / "pose.safetensors").exists()
 
 
+def test_the_heads_of_the_student_have_a_plan_too(calls, tmp_path):
+    told = plan("train-heads")
+    assert told[0].startswith("render 2,400 pictures of rendered/wild: 1.6 minutes")
+    assert told[1] == "look for 2,400 faces and fit: minutes not known: weights are not fetched" and len(told) == 3
+    for name in ("UTKFace", "MTFL"):
+        (tmp_path / name).mkdir()
+    assert "measure on up to 2,000 photographs" in " ".join(plan("train-heads", "--photos", tmp_path))
+    (tmp_path / "none").mkdir()
+    result = facelab("train-heads", "--photos", tmp_path / "none")
+    assert result.exit_code == 2 and "holds none of UTKFace, MTFL and fer2013" in result.output
+
+
 def test_help_says_what_is_trained_from():
     said = facelab("train", "--help").output
     assert "on people it has not seen" in " ".join(said.split())
