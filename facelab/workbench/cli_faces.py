@@ -113,8 +113,9 @@ def atlas(out: Path | None) -> None:
 def look(photos: Path, out: Path | None, smallest: float, most: int | None, no_cache: bool) -> None:
     """Find the faces in PHOTOS, a photo or a folder, and say what the networks read in each: age, gender, expression.
 
-    So does the student, which rendered faces alone taught to read: of photographs it reads far less. Writes summary.txt, faces.csv and contact sheets (PNG). Runs on this machine alone. The cache keeps the crops of the
-    faces, so that a second look is fast (`facelab doctor` says where); with --no-cache only the results are kept.
+    So does the student, which rendered faces alone taught to read: of photographs it reads far less. Writes
+    summary.txt, faces.csv and contact sheets (PNG). Runs on this machine alone. The cache keeps the crops of the faces,
+    so that a second look is fast (`facelab doctor` says where); with --no-cache only the results are kept.
     """
     with plainly():
         from facelab.workbench import look as looking
