@@ -108,12 +108,12 @@ def mean_ranks(table: pd.DataFrame) -> pd.Series:
     return table.mul(sign, axis=0).rank(axis=1, ascending=False).mean()
 
 
-def over_seeds(scores, note: str = "") -> dict:
+def averaged(scores, note: str = "") -> dict:
     """The mean of several seeds' scores, and of more than one the least and the largest, as `fl.record` takes them.
 
-    >>> over_seeds([0.5], "all labels")
+    >>> averaged([0.5], "all labels")
     {'value': 0.5, 'note': 'all labels'}
-    >>> over_seeds([0.25, 0.75])
+    >>> averaged([0.25, 0.75])
     {'value': 0.5, 'note': 'low and high: least and largest of 2 seeds', 'low': 0.25, 'high': 0.75}
     """
     values = np.asarray(scores, float)

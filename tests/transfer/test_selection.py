@@ -77,8 +77,8 @@ def test_combinations_are_scored_as_their_codes_are_and_the_crowd_is_read_in_blo
 
 
 def test_of_one_seed_there_is_no_interval():
-    assert selection.over_seeds([0.5]) == {"value": 0.5, "note": ""}
-    found = selection.over_seeds([0.1, 0.1, 0.1], "all labels")
+    assert selection.averaged([0.5]) == {"value": 0.5, "note": ""}
+    found = selection.averaged([0.1, 0.1, 0.1], "all labels")
     assert found["low"] == found["value"] == found["high"] == 0.1  # whatever the mean is rounded to
     assert found["note"] == "all labels; low and high: least and largest of 3 seeds"
 
