@@ -38,6 +38,7 @@ _FUNCTIONS = {
     "fit": "facelab.training.loop",
     "with_head": "facelab.training.objective",
     "record": "facelab.workbench.record",
+    "record_groups": "facelab.workbench.record",
     "recorded": "facelab.workbench.record",
 }
 __all__ = [*_MODULES, *_FUNCTIONS]

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
@@ -77,6 +78,28 @@ def record(
     else:
         _memory[key] = entry
     return entry
+
+
+def record_groups(notebook: str, table: pd.DataFrame, units: Mapping[str, str] | None = None, note: str = "") -> None:
+    """Record what each group of people gets, as "NN.group.TASK.BY.GROUP".
+
+    notebook: its two digits. table: indexed by (by, group), e.g. ("gender", "female"), a column per task, and "faces",
+    how many of the group were asked; NaN is left out. units: task → unit. Raises ValueError for another index and what
+    `record` raises.
+
+    >>> about = pd.DataFrame({"age": [7.5], "faces": [40]}, index=pd.MultiIndex.from_tuples([("gender", "female")]))
+    >>> record_groups("05", about, {"age": "years"})
+    >>> recorded().loc["05.group.age.gender.female", ["value", "unit", "note"]].tolist()
+    [7.5, 'years', '40 faces']
+    """
+    if table.index.nlevels != 2:
+        raise ValueError(f"a table of groups is indexed by (by, group), not by {table.index.names}")
+    for (by, group), row in table.iterrows():
+        faces = f"{row['faces']:.0f} faces" if "faces" in row else ""
+        for task, value in row.drop("faces", errors="ignore").dropna().items():
+            key = ".".join(re.sub(r"[^A-Za-z0-9]+", "_", str(part)).strip("_") for part in (task, by, group))
+            about = "; ".join(part for part in (faces, note) if part)
+            record(f"{notebook}.group.{key}", value, (units or {}).get(task, ""), note=about)
 
 
 def _number(key: str, name: str, number) -> int | float:
