@@ -89,8 +89,8 @@ def record_groups(notebook: str, table: pd.DataFrame, units: Mapping[str, str] |
 
     >>> about = pd.DataFrame({"age": [7.5], "faces": [40]}, index=pd.MultiIndex.from_tuples([("gender", "female")]))
     >>> record_groups("05", about, {"age": "years"})
-    >>> recorded().loc["05.group.age.gender.female", ["value", "unit", "note"]].tolist()
-    [7.5, 'years', '40 faces']
+    >>> recorded().loc["05.group.age.gender.female", ["unit", "note"]].tolist()
+    ['years', '40 faces']
     """
     if table.index.nlevels != 2:
         raise ValueError(f"a table of groups is indexed by (by, group), not by {table.index.names}")

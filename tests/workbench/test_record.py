@@ -1,10 +1,11 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from facelab.workbench import record as module
-from facelab.workbench.record import record, recorded
+from facelab.workbench.record import record, record_groups, recorded
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +94,16 @@ def test_half_an_interval():
 def test_units_and_notes_are_texts():
     with pytest.raises(TypeError, match=r"unit must be a text, not float 0\.4"):
         record("02.a", 0.5, 0.4)
+
+
+def test_groups_are_recorded_task_by_task():
+    index = pd.MultiIndex.from_tuples([("gender", "female"), ("age band", "60+")], names=["by", "group"])
+    table = pd.DataFrame({"age": [7.5, 9.0], "facial_hair": [0.1, np.nan], "faces": [40, 8]}, index=index)
+    record_groups("05", table, {"age": "years"}, "an MLP")
+    found = recorded()
+    assert list(found.index) == ["05.group.age.gender.female", "05.group.facial_hair.gender.female",
+                                 "05.group.age.age_band.60"]  # fmt: skip
+    assert found["value"].tolist() == [7.5, 0.1, 9.0] and found["unit"].tolist() == ["years", "", "years"]
+    assert found["note"].tolist() == ["40 faces; an MLP", "40 faces; an MLP", "8 faces; an MLP"]
+    with pytest.raises(ValueError, match=r"indexed by \(by, group\)"):
+        record_groups("05", table.reset_index(drop=True))
