@@ -38,6 +38,8 @@ def publish(run: Path, reference: Path) -> Path:
     if failed := [o.notebook for o in outcomes.values() if o.status != "ok"]:
         raise ValueError(f"run {run.name!r} is not whole: {', '.join(failed)} failed")
     results, figures = runs.merge(run), reference / "figures"
+    for about in results["run"]["notebooks"].values():  # a folder of the reader's is no one else's business
+        about["parameters"] = {name: _at_home(value) for name, value in about["parameters"].items()}
     if (reference / "results.json").exists():
         results = update(read(reference), results)
     figures.mkdir(parents=True, exist_ok=True)
@@ -49,6 +51,16 @@ def publish(run: Path, reference: Path) -> Path:
     cache.write_text(reference / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     cache.write_text(reference / "README.md", describe(results, reference.name))
     return reference
+
+
+def _at_home(value):
+    """A path in the home folder as ~/…; any other value as it is.
+
+    >>> _at_home(str(Path.home() / "faces")), _at_home("rendered/wild"), _at_home(0)
+    ('~/faces', 'rendered/wild', 0)
+    """
+    home = f"{Path.home()}/"
+    return f"~/{value.removeprefix(home)}" if isinstance(value, str) and value.startswith(home) else value
 
 
 def update(old: dict, new: dict) -> dict:
