@@ -89,7 +89,7 @@ class Bench:
         else:
             done = fit(
                 small, self.train, self.task, targets=self.taught() if route.distil else None, validation=None,
-                epochs=self.training.epochs, batch=self.training.batch, lr=self.training.lr,
+                epochs=route.times * self.training.epochs, batch=self.training.batch, lr=self.training.lr,
                 weight_decay=self.training.weight_decay, schedule="onecycle", precision=self.training.precision,
                 train=_linear(small) if route.train == "head" else None, seed=self.seed, device=self.net.device,
                 progress=False,
@@ -124,8 +124,9 @@ class Bench:
         small = sparse.cut(parent, keep, scale=scale, top=top, head=route.head, outputs=outputs, seed=self.seed)
         if outputs is None and tasks.get(self.task).kind == "regression":
             self.standardise(small)
-        if route.refit:
-            small = sparse.refit(small, parent, keep, self.train, most=self.training.refit_faces, seed=self.seed).net
+        if route.refit or route.recalibrate:
+            again = sparse.refit if route.refit else sparse.recalibrate
+            small = again(small, parent, keep, self.train, most=self.training.refit_faces, seed=self.seed).net
         if route.start == "scratch":
             _draw(small, self.seed)
         small.name = f"{self.net.name}-{self.task}"
@@ -154,7 +155,7 @@ class Bench:
         else:
             per_layer = route.filters == "per layer" or (route.filters != "curves" and route.least > LEAST)
             found = sparse.budget(
-                parent, curves, route.macs_cut, per_layer=per_layer, least=route.least,
+                parent, curves, route.macs_cut, per_layer=per_layer, least=route.least, multiple=route.multiple,
                 head=route.head, top=self.top(route), outputs=self.outputs,
             )  # fmt: skip
             keep, gamma = found.keep, np.nan if found.gamma is None else found.gamma

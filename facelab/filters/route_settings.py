@@ -26,9 +26,11 @@ class Route:
     (low-cost §4). head: "pool", average pooling and one new linear layer, or "keep", the linear layers of the network,
     of which only the last is new, or, where the baseline is cut, none. start: the weights: "pretrained", those of
     "baseline" (the whole network after fine-tuning, whose own curves then choose), or "scratch" (drawn anew). refit:
-    the kept weights are fitted again, so that each layer gives what it gave. train: "all" weights, the linear layers
-    ("head"), or "nothing": the task is then read by ridge regression from the pooled responses of the last layer, or,
-    with all filters, of the best one. distil: half of what is learnt is the label, half what the baseline says.
+    the kept weights are fitted again, so that each layer gives what it gave (`sparse.refit`); recalibrate: each kept
+    filter gets back the mean and spread that it had (`sparse.recalibrate`). multiple: layers are as wide as a multiple
+    of it (`sparse.budget`). train: "all" weights, the linear layers ("head"), or "nothing": the task is then read by
+    ridge regression from the pooled responses of the last layer, or, with all filters, of the best one. times: as many
+    times the epochs. distil: half of what is learnt is the label, half what the baseline says.
     """
 
     name: str
@@ -41,7 +43,10 @@ class Route:
     head: str = "pool"
     start: str = "pretrained"
     refit: bool = False
+    recalibrate: bool = False
+    multiple: int = 1
     train: str = "all"
+    times: int = 1
     distil: bool = False
 
     def __post_init__(self):
@@ -57,15 +62,28 @@ class Route:
             raise ValueError(f"route {self.name!r} cuts filters: say how much, by macs_cut or by gamma")
         if self.filters == "per layer" and self.gamma is not None:
             raise ValueError(f"route {self.name!r} has a γ per layer: say macs_cut, not gamma {self.gamma}")
-        idle = [what for what in ("macs_cut", "gamma", "top", "scale", "refit") if getattr(self, what)]
+        for what in ("multiple", "times"):
+            errors.whole(what, getattr(self, what), 1)
+        fitted = [what for what in ("refit", "recalibrate") if getattr(self, what)]
+        idle = [what for what in ("macs_cut", "gamma", "top", "scale", *fitted) if getattr(self, what)]
+        idle += ["multiple"] if self.multiple > 1 else []
         if self.filters == "all" and (idle or self.start == "baseline"):
             raise ValueError(f"route {self.name!r} keeps all filters: {', '.join(idle) or 'start'} says nothing then")
-        if self.train == "nothing" and self.distil:
-            raise ValueError(f"route {self.name!r} trains nothing: there is nothing to distil into")
+        if self.train == "nothing" and (self.distil or self.times > 1):
+            what = "there is nothing to distil into" if self.distil else f"times={self.times} says nothing then"
+            raise ValueError(f"route {self.name!r} trains nothing: {what}")
+        if len(fitted) == 2 or (fitted and self.start == "scratch"):
+            why = "weights that are drawn anew" if len(fitted) == 1 else "weights that are fitted"
+            raise ValueError(f"route {self.name!r}: {fitted[-1]} says nothing about {why}")
+        if self.multiple > 1 and self.macs_cut is None:
+            raise ValueError(
+                f"route {self.name!r} has γ {self.gamma}: widths are rounded to {self.multiple} by macs_cut"
+            )
         if self.top and self.head == "keep":
             raise ValueError(f"route {self.name!r} takes the top layers off, so it cannot keep the head behind them")
-        if self.scale and (self.refit or self.filters != "curves"):
-            raise ValueError(f"route {self.name!r}: β scales what the curves keep at one γ, and not what is refitted")
+        if self.scale and (fitted or self.filters != "curves" or self.multiple > 1):
+            others = "what is refitted, recalibrated or widened"
+            raise ValueError(f"route {self.name!r}: β scales what the curves keep at one γ, and not {others}")
 
 
 BASELINE = Route("full fine-tuning")

@@ -23,7 +23,7 @@ from facelab.filters.budget import Budget, budget
 from facelab.filters.controls import keep_l1, keep_random
 from facelab.filters.heads import with_head
 from facelab.filters.planning import Plan, check_net, follow, lists, plan, work_out
-from facelab.filters.refit import Refit, refit
+from facelab.filters.refit import Refit, recalibrate, refit
 from facelab.filters.saved import load, save, to_onnx
 from facelab.nets.net import Net
 
@@ -37,6 +37,7 @@ __all__ = [
     "keep_random",
     "load",
     "plan",
+    "recalibrate",
     "refit",
     "save",
     "to_onnx",

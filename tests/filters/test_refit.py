@@ -1,4 +1,5 @@
-"""Kept weights by least squares: what can be reproduced is, what was not cut stays, and nothing gets worse."""
+"""Kept weights by least squares: what can be reproduced is, what was not cut stays, and nothing gets worse. Kept
+filters by mean and spread: both are what they were."""
 
 import copy
 
@@ -68,11 +69,12 @@ def outputs(net, names, faces):
     return seen
 
 
+@pytest.mark.parametrize("again", [sparse.refit, sparse.recalibrate])
 @pytest.mark.parametrize("kind", KEEP)
-def test_where_nothing_was_cut_nothing_changes(kind):
+def test_where_nothing_was_cut_nothing_changes(kind, again):
     net = make(kind)
     whole = {name: range(layer.out_channels) for name, layer in net.convs.items()}
-    found = sparse.refit(copy.deepcopy(net), net, whole, noise(20))
+    found = again(copy.deepcopy(net), net, whole, noise(20))
     for name, value in found.net.state_dict().items():
         torch.testing.assert_close(value, net.state_dict()[name], atol=1e-6, rtol=0)
     assert (found.table()[["before", "after"]] == 0).all(axis=None)
@@ -208,3 +210,56 @@ def test_what_does_not_belong_together_is_refused():
     net = nets.wrap(Twice(), size=16)
     with pytest.raises(ValueError, match="'b' runs more than once"):
         sparse.refit(copy.deepcopy(net), net, {"a": range(4)}, faces)
+
+
+# -- mean and spread alone ---------------------------------------------------------------------------------------
+
+
+def moments(maps):
+    return maps.mean((0, 2, 3)), maps.std((0, 2, 3))
+
+
+@pytest.mark.parametrize("kind", KEEP)
+def test_recalibrated_filters_have_the_mean_and_spread_that_they_had(kind):
+    net, faces = make(kind), noise()
+    small = sparse.cut(net, KEEP[kind])
+    found = sparse.recalibrate(small, net, KEEP[kind], faces, positions=400)
+    kept = sparse.plan(net, KEEP[kind]).kept
+    was, cut, now = (outputs(one, small.convs, faces) for one in (net, small, found.net))
+    for name, layer in small.convs.items():
+        wanted = was[name] if name not in kept else was[name][:, kept[name]]
+        (mean, sd), (mean_now, sd_now) = moments(wanted), moments(now[name])
+        torch.testing.assert_close(sd_now, sd, rtol=1e-3, atol=1e-5)
+        if layer.bias is not None:
+            torch.testing.assert_close(mean_now, mean, rtol=1e-3, atol=1e-4)
+    last = list(small.convs)[-1]
+    assert not torch.allclose(moments(cut[last])[1], moments(now[last])[1], rtol=1e-2)  # there was something to mend
+
+
+def test_a_deep_chain_keeps_telling_faces_apart():
+    """Half of the filters of each of ten layers whose biases belong to sums of all of them."""
+    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()]
+    for _ in range(9):
+        layers += [nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
+    net, faces = nets.wrap(nn.Sequential(*layers), size=12), noise(size=12)
+    for layer in net.convs.values():
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    for name in net.convs:  # each filter is centred, as normalisation leaves it
+        net.convs[name].bias.data.sub_(moments(outputs(net, [name], faces)[name])[0])
+    keep = {name: range(8) for name in net.convs}
+    small, last = sparse.cut(net, keep), list(net.convs)[-1]
+
+    def told_apart(one):  # what differs from face to face, as a share of all that is there
+        pooled = F.relu(outputs(one, [last], faces)[last]).mean((2, 3))
+        return float(pooled.std(0).square().mean().sqrt() / pooled.square().mean().sqrt())
+
+    again = sparse.recalibrate(small, net, keep, faces).net
+    assert told_apart(small) < 0.5 * told_apart(net) < 2 * told_apart(again)
+
+
+def test_a_filter_that_says_one_thing_everywhere_keeps_its_weights():
+    net = make("chain")
+    net.convs["0"].weight.data[2].zero_()
+    found = sparse.recalibrate(sparse.cut(net, KEEP["chain"]), net, KEEP["chain"], noise())
+    assert (found.net.convs["0"].weight[1] == 0).all() and found.net.convs["0"].bias[1] == net.convs["0"].bias[2]
+    assert np.isfinite(found.table()[["before", "after"]]).all(axis=None)

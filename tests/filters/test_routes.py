@@ -26,6 +26,9 @@ ROUTES = [
     Route("of the tuned", filters="curves", macs_cut=0.5, start="baseline", distil=True),
     Route("from scratch", filters="curves", macs_cut=0.5, start="scratch"),
     Route("head", filters="curves", macs_cut=0.5, refit=True, train="head"),
+    Route("recalibrated", filters="random", macs_cut=0.5, recalibrate=True),
+    Route("by four", filters="curves", macs_cut=0.3, multiple=4),
+    Route("longer", times=2),
     Route("read out", train="nothing"),
     Route("cut and read out", filters="curves", macs_cut=0.5, train="nothing"),
 ]
@@ -193,8 +196,8 @@ def test_anything_else_is_another_row(journey, faces, fits, change):
 @pytest.mark.parametrize(
     ("route", "key"),
     [
-        (BASELINE, "8e510c0f0e6daf7c"),
-        (Route("plain ETL", filters="curves", macs_cut=0.558), "e81832ab42a75e3b"),
+        (BASELINE, "5e464d8164171711"),
+        (Route("plain ETL", filters="curves", macs_cut=0.558), "9665452146a58e7b"),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
@@ -327,7 +330,18 @@ def test_decades():
         ({"filters": "per layer", "gamma": 0.1}, "has a γ per layer: say macs_cut, not gamma 0.1"),
         ({"filters": "curves", "gamma": 0.1, "scale": True, "refit": True}, "β scales what the curves keep"),
         ({"filters": "random", "gamma": 0.1, "scale": True}, "β scales what the curves keep"),
+        ({"filters": "curves", "macs_cut": 0.5, "scale": True, "multiple": 4}, "β scales what the curves keep"),
         ({"scale": True}, "scale says nothing then"),
+        ({"recalibrate": True}, "keeps all filters: recalibrate says nothing then"),
+        ({"multiple": 16}, "keeps all filters: multiple says nothing then"),
+        ({"filters": "curves", "gamma": 0.1, "multiple": 16}, "has γ 0.1: widths are rounded to 16 by macs_cut"),
+        ({"filters": "l1", "macs_cut": 0.5, "refit": True, "recalibrate": True}, "recalibrate says nothing about"),
+        (
+            {"filters": "l1", "macs_cut": 0.5, "start": "scratch", "refit": True},
+            "refit says nothing about weights that are drawn anew",
+        ),
+        ({"train": "nothing", "times": 2}, "trains nothing: times=2 says nothing then"),
+        ({"times": 0}, "times"),
     ],
 )
 def test_bad_routes_are_refused_when_they_are_drawn(settings, says):
