@@ -22,7 +22,7 @@ from facelab.workbench.curve_plots import (
     mark_knees,
 )
 from facelab.workbench.result_plots import ablation, causal
-from facelab.workbench.route_plots import costs, filters_kept, frontier, gamma_sweep, kept_bars, learning
+from facelab.workbench.route_plots import costs, filters_kept, frontier, gamma_sweep, kept_bars, learning, told_apart
 
 __all__ = [
     "ablation",
@@ -43,6 +43,7 @@ __all__ = [
     "mark_knees",
     "response_curves",
     "task_map",
+    "told_apart",
     "tuning",
 ]
 LINES = 40  # more people than this are drawn as points: lines would be a tangle

@@ -135,6 +135,33 @@ def filters_kept(widths: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def told_apart(shares: pd.DataFrame, task: str, *, ax: Axes | None = None) -> Axes:
+    """How much of what each layer says differs from face to face, before training: a line per network, on a log scale.
+
+    shares: one row per layer in the order of the network, one column per network (`kind` by its name, "whole network"
+    black), above 0. ValueError: nothing to draw, or a share out of range.
+    """
+    values = shares.to_numpy(float)
+    if not values.size:
+        raise ValueError(f"a table of {len(shares)} layers and {shares.shape[1]} networks: nothing to draw")
+    wrong = values[~((values > 0) & (values <= 1))]
+    if wrong.size:
+        raise ValueError(f"share {wrong[0]:g} is out of range: expected above 0, up to 1")
+    ax, used = style.axes(ax, 7.4, 4.0), dict.fromkeys(KINDS, 0)
+    for name in shares:
+        sort = kind(name, {"whole network": "baseline"})
+        line = "-" if sort == "baseline" else ("-", "--", ":")[used[sort] % 3]
+        marker = MARKERS[sort][used[sort] % len(MARKERS[sort])]
+        used[sort] += 1
+        ax.plot(range(len(shares)), shares[name], line, marker=marker, ms=6, lw=1.6, color=KINDS[sort], label=name)
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(shares)), [str(layer) for layer in shares.index], rotation=45, ha="right")
+    ax.set_xlabel(f"layer, filters kept for {style.words(task)}")
+    ax.set_ylabel("differs from face to face (share)")
+    style.legend(ax, beside="before training")
+    return ax
+
+
 def costs(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """What a small network saves of a whole one's MACs, parameters, bytes and time, in per cent; pale: what is left.
 

@@ -173,3 +173,22 @@ def test_a_given_axes_is_drawn_into(table):
     for draw in (lambda ax: plots.frontier(table, "yaw", ax=ax), lambda ax: plots.learning(table, ax=ax)):
         ax = plt.subplots()[1]
         assert draw(ax) is ax
+
+
+def test_told_apart_draws_a_line_per_network_on_a_log_scale(check):
+    names = {"whole network": 0.5, "plain ETL": 0.002, "random": 0.001, "+ recalibrated": 0.45, "+ refitted": 0.44}
+    shares = pd.DataFrame({name: np.geomspace(0.4, end, 6) for name, end in names.items()})
+    shares.index = [f"conv{i}" for i in range(1, 7)]
+    ax = plots.told_apart(shares, "expression")
+    check(ax)
+    drawn = markers(ax)
+    assert list(drawn) == list(names) and ax.get_yscale() == "log"
+    np.testing.assert_allclose(drawn["plain ETL"].get_ydata(), shares["plain ETL"])
+    assert drawn["whole network"].get_color() == route_plots.KINDS["baseline"]
+    assert drawn["random"].get_color() == route_plots.KINDS["control"]
+    looks = [(drawn[n].get_color(), drawn[n].get_linestyle(), drawn[n].get_marker()) for n in names]
+    assert len(set(looks)) == len(looks)
+    with pytest.raises(ValueError, match="share 0 is out of range"):
+        plots.told_apart(shares * 0, "expression")
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.told_apart(shares[[]], "expression")
