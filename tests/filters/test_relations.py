@@ -81,7 +81,8 @@ def test_shuffled_labels_give_chance(table, task):
     own[columns] = own[columns].to_numpy()[rows]
     reading = Reader(replace(table, labels=own)).read(task)
     assert reading.score < reading.majority + 0.1
-    assert reading.balanced < 1 / len(decisions.classes(task)) + 0.12 if task == "gender" else True
+    if task not in ("facial_hair", "accessories"):  # several questions, each with its own majority
+        assert abs(reading.balanced - 1 / len(decisions.classes(task))) < 0.12
 
 
 def test_nobody_is_in_two_parts_and_the_test_part_decides_nothing(table):
@@ -120,23 +121,13 @@ def test_ridge_is_scikit_learns(table):
     np.testing.assert_allclose(said[1][:, 0], best[test], rtol=1e-6)
 
 
-def test_a_further_task_takes_milliseconds(table):
-    import time
-
-    reader = Reader(table)
-    reader.read("gender")
-    begin = time.perf_counter()
-    reader.read("age")
-    assert time.perf_counter() - begin < 0.5  # two layers; some milliseconds on a quiet machine
-
-
 def test_cuts_are_the_best_there_are():
     rng = np.random.default_rng(0)
     for k in (2, 3, 4):
         for _ in range(20):
             said, codes = rng.integers(0, 7, 12).astype(float), rng.integers(0, k, 12)
             found = decisions.cuts(said, codes, k)
-            assert (np.diff(found) >= 0).all() if np.isfinite(found).all() else True
+            assert (found[1:] >= found[:-1]).all()  # infinite ones as well
             edges = np.r_[-np.inf, np.unique(said) - 0.5, np.inf]
             right = [
                 (np.searchsorted(np.array(c), said, side="right") == codes).sum()

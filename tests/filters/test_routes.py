@@ -259,7 +259,11 @@ def test_kept_is_the_share_of_right_answers_with_an_interval_around_it(journey):
     wrong = np.where((np.arange(len(truth)) % 4 == 0)[:, None], right[:, ::-1], right)
     share = 100 * (wrong.argmax(1) == truth).mean()
     point, low, high = made(journey, (right, wrong)).kept("gender", "other")
-    assert point == pytest.approx(share) and low <= point <= high and high <= 100
+    assert point == pytest.approx(share) and high <= 100
+    each = pd.Series(wrong.argmax(1) == truth).groupby(journey.faces.identities[whole.test]).mean()
+    error = 100 * each.std(ddof=0) / len(each) ** 0.5  # of the mean over people, who have as many faces each
+    assert low < share - error and share + error < high
+    assert 0.6 < (high - low) / (2 * 1.96 * error) < 1.4
     point, *_ = made(journey, (wrong, right)).kept("gender", "other")
     assert point == pytest.approx(1e4 / share)
     same = made(journey, (wrong, wrong))
