@@ -10,6 +10,8 @@ from scipy.io import savemat
 from torch import nn
 
 from facelab import nets
+from facelab.filters import sparse
+from facelab.filters.ablate import ablated
 from facelab.nets import caffe_file, keras_file, lightcnn, matconvnet_file, torch_file, vgg_face
 from facelab.nets.vgg_face import CONVS, LAYERS, VGGFace
 
@@ -169,6 +171,20 @@ def test_vgg_face_embeds(narrow, pictures, tmp_path):
     with torch.no_grad():
         expected = nn.Sequential(*list(narrow.children())[:-1])(net.prepare(pictures))
     np.testing.assert_allclose(net.embed(pictures), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["keep", "pool"])
+@torch.no_grad()
+def test_vgg_face_of_a_file_is_cut_like_any_other(head, narrow, x, tmp_path):
+    write_torch(narrow, tmp_path / "w.pth")
+    net = nets.load("vgg-face", weights=tmp_path / "w.pth", device="cpu")
+    keep = {name: range(1, layer.out_channels) for name, layer in net.convs.items()}
+    small = sparse.cut(net, keep, head=head, outputs=2 if head == "pool" else None)
+    assert [len(keep[name]) for name in CONVS] == [small.convs[name].out_channels for name in CONVS]
+    assert small(x).shape == (2, 2 if head == "pool" else PEOPLE)
+    if head == "keep":
+        with ablated(net, {name: [0] for name in CONVS}):
+            torch.testing.assert_close(small(x), net(x), rtol=1e-5, atol=1e-5)
 
 
 LIGHT = {"lightcnn-9": (lightcnn.LightCNN9, {}), "lightcnn-29": (lightcnn.LightCNN29, {})}
