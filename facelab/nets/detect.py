@@ -2,8 +2,14 @@
 
 The detector is MTCNN's cascade (`mtcnn`). Its networks come out of the package of the source `landmarks`: it needs no
 further dependency and has the same licence (MIT); once fetched it runs offline, and every box brings the landmarks by
-which all networks here align. What it finds and misses, by pose, gender, ethnic group and age band, is measured by
-`python tests/benchmarks/bench_detect.py`; the numbers are in reports/reference/benchmarks/detect.json.
+which all networks here align. Others lack one of these: dlib's frontal detector gives no landmarks and misses turned
+heads, InsightFace's weights are for non-commercial research and are downloaded at first use, MediaPipe's six points are
+others and bring a runtime of their own.
+
+Photos are searched one at a time: they differ in size, and padded to one they would not give the same boxes. What can
+be stacked is: all candidates of a photo go through R-Net and O-Net together. What is found and missed, by pose, gender,
+ethnic group and age band, is measured by `python tests/benchmarks/bench_detect.py`; the numbers are in
+reports/reference/benchmarks/detect.json.
 """
 
 from collections.abc import Sequence

@@ -96,15 +96,22 @@ def test_sets_fitted_as_aflw2000_is_are_read_whatever_their_names(layouts, tmp_p
 
 def test_pictures_that_a_list_says_nothing_of_stay_and_are_counted(layouts, tmp_path):
     layouts["celeba"](tmp_path / "a")
-    for name in ("identity_CelebA", "list_eval_partition"):
+    for name in ("identity_CelebA", "list_eval_partition", "list_landmarks_align_celeba"):
         file = tmp_path / "a" / f"{name}.txt"
         file.write_text("".join(line for line in file.read_text().splitlines(True) if "000002" not in line))
     faces = read("celeba", tmp_path / "a")
     assert len(faces) == 3 and faces.labels["identity"].isna().tolist() == [False, True, False]
     second = "img_align_celeba/000002.jpg"
-    reasons = ("no row in identity_CelebA", "no 0, 1 or 2 in list_eval_partition")
+    reasons = (
+        "no row in identity_CelebA",
+        "no 0, 1 or 2 in list_eval_partition",
+        "no row in list_landmarks_align_celeba",
+    )
     assert faces.report.lacking == tuple((second, why) for why in reasons)
     assert "without a label: 1 (no row in identity_CelebA)" in str(faces.report)
+    assert np.isfinite(faces.landmarks).all((1, 2)).tolist() == [True, False, True]
+    again = read("celeba", tmp_path / "a")  # from the cache
+    assert again.report == faces.report and (again.images == faces.images).all()
     layouts["lfw"](tmp_path / "b")
     (tmp_path / "b" / "people.txt").write_text("2\n1\nAnn_Lee\t2\n0\n", encoding="utf-8")
     faces = read("lfw", tmp_path / "b")
