@@ -115,9 +115,11 @@ def averaged(scores, note: str = "") -> dict:
     {'value': 0.5, 'note': 'all labels'}
     >>> averaged([0.25, 0.75])
     {'value': 0.5, 'note': 'low and high: least and largest of 2 seeds', 'low': 0.25, 'high': 0.75}
+
+    Where all seeds say the same, nothing was drawn, and there is no interval.
     """
     values = np.asarray(scores, float)
-    if len(values) == 1:
+    if len(values) == 1 or np.ptp(values) == 0:
         return {"value": float(values[0]), "note": note}
     low, high = float(values.min()), float(values.max())
     notes = [note] * bool(note) + [f"low and high: least and largest of {len(values)} seeds"]
