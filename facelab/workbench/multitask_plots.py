@@ -18,13 +18,13 @@ SMOOTH = 15  # steps in the running mean of a loss
 
 
 def ablation(
-    table: pd.DataFrame, *, paper: Mapping[str, Sequence[float]] | None = None, ax: Axes | None = None
+    table: pd.DataFrame, *, paper: Mapping[str, Mapping[str, float]] | None = None, ax: Axes | None = None
 ) -> Axes:
     """2MD-MTL Table 3: how often each row is right, a line each, a marker for each set that was trained on.
 
     table: row, trained (on which sets), accuracy (0 to 1), and low, high where there are intervals; NaN is left out.
-    paper: row → its percentages for the first so many of `trained`, drawn hollow. ValueError: a column that is not
-    there, an accuracy out of range.
+    paper: row → trained → its percentage, drawn hollow. ValueError: a column that is not there, an accuracy out of
+    range.
 
     >>> from matplotlib import pyplot as plt
     >>> table = pd.DataFrame({"row": ["baseline", "full"], "trained": ["A", "A"], "accuracy": [0.33, 0.4]})
@@ -48,9 +48,7 @@ def ablation(
             ax.hlines(y, 100 * own["low"], 100 * own["high"], color=tint, lw=1.4, alpha=0.6)
         ax.plot(100 * own["accuracy"], y, marker, color=tint, ms=6.5, label=style.words(str(name)))
         if paper is not None:
-            known = [
-                (paper[row][k], at) for row, at in zip(rows, y, strict=True) if row in paper and k < len(paper[row])
-            ]
+            known = [(paper[row][name], at) for row, at in zip(rows, y, strict=True) if name in paper.get(row, ())]
             said, at = np.array(known, float).reshape(-1, 2).T
             ax.plot(said, at, marker, mfc="none", mec=tint, ms=6.5, alpha=0.55)
     if paper is not None:

@@ -29,14 +29,20 @@ def test_the_ablation_shows_every_row_and_the_papers(check):
         [
             {"row": row, "trained": name, "accuracy": 0.3 + 0.02 * i, "low": 0.28, "high": 0.6}
             for i, row in enumerate(ablation.ROWS)
-            for name in ("lab_a", "lab_b", "both")
+            for name in ("both", "lab_a", "lab_b")  # another order than the paper's
         ]
     )
-    ax = draw.ablation(table, paper=ablation.PAPER)
+    paper = {row: dict(zip(("lab_a", "lab_b", "both"), values, strict=True)) for row, values in ablation.PAPER.items()}
+    ax = draw.ablation(table, paper=paper)
     check(ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == [row.replace("_", " ") for row in ablation.ROWS]
     hollow = np.concatenate([line.get_xdata() for line in ax.lines if line.get_markerfacecolor() == "none"])
     assert set(np.concatenate(list(ablation.PAPER.values()))) == set(hollow)
+    for filled in (line for line in ax.lines if line.get_label() in ("both", "lab a", "lab b")):
+        (own,) = (one for one in ax.lines if one.get_markeredgecolor() == filled.get_color()
+                  and one.get_markerfacecolor() == "none")  # fmt: skip
+        name = filled.get_label().replace(" ", "_")
+        assert own.get_xdata().tolist() == [paper[row][name] for row in ablation.ROWS if row in paper]
     with pytest.raises(ValueError, match=r"accuracy 1.3 is out of range"):
         draw.ablation(table.assign(accuracy=1.3))
     with pytest.raises(ValueError, match="lacks the column 'trained'"):
