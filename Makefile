@@ -1,6 +1,6 @@
 # Needs Python 3.10 or newer with pip; everything else is installed into .venv.
 #   make report [PROFILE=quick] [NAME=default]   run the notebooks, write reports/runs/<NAME>/index.html
-#   make test     all tests, a process per core        make lab     JupyterLab on notebooks/
+#   make test     all tests, up to four at a time        make lab     JupyterLab on notebooks/
 #   make bench    speed tables     make lint    style of code and notebooks      make clean
 
 PYTHON ?= python3
@@ -20,7 +20,7 @@ report: $(INSTALLED)
 	$(BIN)/facelab report --profile $(PROFILE) --name $(NAME)
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
