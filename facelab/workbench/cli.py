@@ -200,6 +200,7 @@ def train_heads(photos: Path | None, seed: int, out: Path | None, dry_run: bool)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of runs. [default: reports/runs]")
 @click.option("--force", is_flag=True, help="Run also what is up to date.")
 @click.option("--publish", metavar="REFERENCE", help="Only copy the run to reports/reference/…")
+@click.option("--keys", metavar="PREFIX", default="", help="With --publish: only results whose names begin so.")
 @click.option("--dry-run", is_flag=True, help="Only list the notebooks and the minutes they will take.")
 def report(
     notebooks: tuple[str, ...],
@@ -209,6 +210,7 @@ def report(
     out: Path | None,
     force: bool,
     publish: str | None,
+    keys: str,
     dry_run: bool,
 ) -> None:
     """Run NOTEBOOKS (numbers, names or paths; all if none is named) and write their report.
@@ -216,8 +218,10 @@ def report(
     What is up to date is not run again. Exit code 1 if a notebook failed; its page shows where.
     """
     with plainly():
+        if keys and not publish:
+            raise ValueError(f"--keys {keys} goes with --publish REFERENCE: a run keeps all its results")
         if publish:
-            _publish(name, out, publish)
+            _publish(name, out, publish, keys)
             return
         from facelab.workbench import runner
 
@@ -293,13 +297,13 @@ def _plan(cells, kept, folder: Path, jobs: int = 1) -> None:
     click.echo(f"{len(cells)} in all, {len(cells) - len(kept)} to run: about {minutes / jobs:.1f} minutes{more}")
 
 
-def _publish(name: str, out: Path | None, reference: str) -> None:
+def _publish(name: str, out: Path | None, reference: str, keys: str) -> None:
     from facelab.workbench import reference as references
     from facelab.workbench import runs
 
     root = runs.root()
     where = runs.folder(reference, root / "reports" / "reference")
-    click.echo(references.publish(runs.folder(name, out), where))
+    click.echo(references.publish(runs.folder(name, out), where, keys))
     for page in references.refresh(root):
         click.echo(page)
 

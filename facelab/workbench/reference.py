@@ -26,11 +26,12 @@ _MARK = re.compile(r"<!--result (?P<key>\S+?)(?::(?P<field>\w+))? (?P<format>\S+
 _FIELDS = ("value", "low", "high", "paper")
 
 
-def publish(run: Path, reference: Path) -> Path:
+def publish(run: Path, reference: Path, keys: str = "") -> Path:
     """Copy the results and figures of a run's folder to `reference` and write its README.md from them.
 
-    What the reference holds of notebooks that are not in the run stays. Nothing is run. ValueError where the run is
-    missing or one of its notebooks failed.
+    What the reference holds of notebooks that are not in the run stays. With `keys`, e.g. "07.photos", only the results
+    whose names begin so are copied, and no figures: a section of a notebook whose other results are published
+    elsewhere. Nothing is run. ValueError where the run is missing, one of its notebooks failed, or no name begins so.
     """
     outcomes = runs.outcomes(run)
     if not outcomes:
@@ -40,6 +41,10 @@ def publish(run: Path, reference: Path) -> Path:
     results, figures = runs.merge(run), reference / "figures"
     for about in results["run"]["notebooks"].values():  # a folder of the reader's is no one else's business
         about["parameters"] = {name: _at_home(value) for name, value in about["parameters"].items()}
+    names = [key for key in results if key != "run"]
+    if keys and not any(key.startswith(keys) for key in names):
+        raise unknown(f"beginning of a result in run {run.name!r}", keys, names)
+    results = {key: entry for key, entry in results.items() if key == "run" or key.startswith(keys)}
     if (reference / "results.json").exists():
         results = update(read(reference), results)
     figures.mkdir(parents=True, exist_ok=True)
@@ -47,7 +52,8 @@ def publish(run: Path, reference: Path) -> Path:
     for old in figures.glob("*.png"):
         if old.name[:2] not in stay:
             old.unlink()
-    shutil.copytree(run / "figures", figures, dirs_exist_ok=True)
+    if not keys:
+        shutil.copytree(run / "figures", figures, dirs_exist_ok=True)
     cache.write_text(reference / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     cache.write_text(reference / "README.md", describe(results, reference.name))
     return reference

@@ -40,6 +40,7 @@ def test_help_answers_without_loading_anything_heavy():
         (["report", "--set", "gamma"], "--set 'gamma': expected KEY=VALUE"),
         (["report", "no_such_notebook"], "unknown notebook 'no_such_notebook'"),
         (["report", "--publish", "rendered", "--name", "never-run"], "no run in "),
+        (["report", "--keys", "07.photos"], "--keys 07.photos goes with --publish REFERENCE"),
         (["faces", "render", "rendered/posse"], "did you mean 'rendered/pose'"),
     ],
 )

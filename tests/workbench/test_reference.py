@@ -78,6 +78,24 @@ def test_publishing_leaves_what_was_not_run(mixed, tmp_path):
     assert list(results["run"]["minutes"])[-1] == "02_curves"
 
 
+def test_publishing_some_results_only(mixed, tmp_path):
+    run = tmp_path / "default"
+    shutil.copytree(mixed.folder, run)
+    for file in [f for n in (2, 3, 4, 5) for f in run.glob(f"0{n}_*.json")]:
+        file.unlink()
+    (outcome,) = run.glob("01_*.json")
+    about = json.loads(outcome.read_text(encoding="utf-8"))
+    about["results"] |= {"01.photos.mtfl": ENTRY, "01.photos.fer": ENTRY}
+    outcome.write_text(json.dumps(about), encoding="utf-8")
+    everything = reference.read(reference.publish(run, tmp_path / "all"))
+    some = reference.publish(run, tmp_path / "some", keys="01.photos")
+    assert list(everything) == ["01.score", "01.photos.mtfl", "01.photos.fer", "run"]
+    assert list(reference.read(some)) == ["01.photos.mtfl", "01.photos.fer", "run"]
+    assert not list((some / "figures").iterdir()) and list((tmp_path / "all" / "figures").iterdir())
+    with pytest.raises(ValueError, match=r"unknown beginning of a result in run 'default' '01.scr': did you mean"):
+        reference.publish(run, tmp_path / "none", keys="01.scr")
+
+
 @pytest.mark.parametrize(
     ("minutes", "parameters", "kept"),
     [
