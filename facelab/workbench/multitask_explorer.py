@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from facelab import tasks
 from facelab.errors import unknown
 from facelab.workbench import plots, style
-from facelab.workbench.fusion_plots import heat
+from facelab.workbench.heat import heat
 from facelab.workbench.live import Explorer, choice, slider
 
 ALL = "all heads"

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from facelab.workbench import style
-from facelab.workbench.fusion_plots import heat, needed
+from facelab.workbench.fusion_plots import needed
+from facelab.workbench.heat import heat
 
 SMOOTH = 15  # steps in the running mean of a loss
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.patches import Rectangle
 
 from facelab import tasks
 from facelab.errors import unknown
 from facelab.filters import decisions
 from facelab.workbench import curve_plots, plots, style
+from facelab.workbench.heat import heat
 
 
 def accuracy_matrix(matrix: pd.DataFrame, *, given=None, ax: Axes | None = None) -> Axes:
@@ -23,8 +26,7 @@ def accuracy_matrix(matrix: pd.DataFrame, *, given=None, ax: Axes | None = None)
     were not measured here but are given (from a reference run, say), named in grey and italics. NaN is left blank.
     """
     values = 100 * matrix.to_numpy(float)
-    ax = _matrix(matrix, values, "{:.0f}", {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 100}, ax)
-    _frame(ax, matrix)
+    ax = _matrix(matrix, values, "{:.0f}", (colormaps[style.SEQUENTIAL], Normalize(0, 100)), ax)
     for text in ax.get_yticklabels():
         if text.get_text() in {style.words(name) for name in given or ()}:
             text.set(style="italic", color="#777777")
@@ -40,42 +42,26 @@ def reduction_matrix(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     values = matrix.to_numpy(float)
     most = max(1.0, float(np.nanmax(np.abs(values)))) if np.isfinite(values).any() else 1.0
-    norm = TwoSlopeNorm(0.0, -most, most)
-    ax = _matrix(matrix, values, "{:+.0f}", {"cmap": style.DIVERGING, "norm": norm}, ax)
-    _frame(ax, matrix)
+    shades = colormaps[style.DIVERGING], TwoSlopeNorm(0.0, -most, most)
+    ax = _matrix(matrix, values, "{:+.0f}", shades, ax)
     ax.set_title("reduction against the trained network (%)", fontsize=10, loc="left", color=style.INK)
     return ax
 
 
-def _matrix(matrix, values, pattern: str, colours: dict, ax) -> Axes:
-    rows, columns = values.shape
-    if not rows or not columns:
-        raise ValueError(f"a matrix of {rows} × {columns}: nothing to draw")
-    ax = style.axes(ax, max(4.6, 0.72 * columns + 2.0), 0.42 * rows + 1.7)
-    image = ax.imshow(np.ma.masked_invalid(values), aspect="auto", **colours)
-    ax.grid(False)
-    ax.set_xticks(range(columns), [style.words(c) for c in matrix.columns], rotation=35, ha="right",
-                  rotation_mode="anchor")  # fmt: skip
-    ax.set_yticks(range(rows), [style.words(r) for r in matrix.index])
+def _matrix(matrix: pd.DataFrame, values: np.ndarray, pattern: str, shades: tuple, ax: Axes | None) -> Axes:
+    texts = [["" if np.isnan(v) else _signed(pattern.format(v)) for v in row] for row in values]
+    ax = heat(values, texts, matrix.index, matrix.columns, shades, ax=ax)
     ax.set_xlabel("satellite: the task that is read (column)")
     ax.set_ylabel("primary: trained for")
-    for (i, j), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
-            text = pattern.format(value).replace("-", "−")
-            text = "0" if text in ("+0", "−0") else text
-            ax.text(j, i, text, ha="center", va="center", fontsize=9, color="white" if dark else style.INK)
+    for i, row in enumerate(matrix.index):
+        if row in matrix.columns:  # the network that was trained for it
+            at = (list(matrix.columns).index(row) - 0.5, i - 0.5)
+            ax.add_patch(Rectangle(at, 1, 1, fill=False, ec=style.INK, lw=1.6))
     return ax
 
 
-def _frame(ax, matrix) -> None:
-    from matplotlib.patches import Rectangle
-
-    for i, row in enumerate(matrix.index):
-        if row in matrix.columns:
-            at = (list(matrix.columns).index(row) - 0.5, i - 0.5)
-            ax.add_patch(Rectangle(at, 1, 1, fill=False, ec=style.INK, lw=1.6))
+def _signed(text: str) -> str:
+    return "0" if text in ("+0", "-0") else text.replace("-", "−")
 
 
 def layer_lines(layers: pd.DataFrame, *, last: int | None = None, ax: Axes | None = None) -> Axes:

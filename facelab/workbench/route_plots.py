@@ -8,11 +8,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.patches import Patch
 
 from facelab import errors
 from facelab.workbench import style
+from facelab.workbench.heat import heat
 
 BASELINE = "full fine-tuning"  # the name of `routes.BASELINE`; a test holds them together
 KINDS = {"baseline": "#000000", "control": "#999999", "ETL": "#0072B2", "ours": "#D55E00"}
@@ -121,15 +124,8 @@ def filters_kept(widths: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     wrong = values[(values < 0) | (values > 100)] / 100
     if wrong.size:
         raise ValueError(f"share {wrong[0]:g} is out of range: expected 0 to 1")
-    ax = style.axes(ax, max(3.8, 0.8 * widths.shape[1] + 1.6), 0.26 * len(widths) + 1.2)
-    image = ax.imshow(np.ma.masked_invalid(values), aspect="auto", cmap=style.SEQUENTIAL, vmin=0, vmax=100)
-    ax.grid(False)
-    ax.set_xticks(range(widths.shape[1]), [style.words(task) for task in widths])
-    ax.set_yticks(range(len(widths)), [str(layer) for layer in widths.index], fontsize=8)
-    for (i, j), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            dark = np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.59, 0.11)) < 0.55
-            ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8.5, color="white" if dark else style.INK)
+    texts = [["" if np.isnan(v) else f"{v:.0f}" for v in row] for row in values]
+    ax = heat(values, texts, widths.index, widths.columns, (colormaps[style.SEQUENTIAL], Normalize(0, 100)), ax=ax)
     ax.set_xlabel("filters kept (% of the layer's), by task")
     ax.set_ylabel("layer (input at the top)")
     return ax
