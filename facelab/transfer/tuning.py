@@ -7,14 +7,17 @@ single source (P-CNN), fine-tuned on the target. Those that train an MLP on a fr
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
+from tqdm import tqdm
 
-from facelab import cache, devices
+from facelab import cache, devices, workers
 from facelab.errors import whole
 from facelab.faces.faceset import FaceSet
 from facelab.nets import student
@@ -102,6 +105,31 @@ def tuned(
     entry = cache.build(cache.path("tuned", f"{target}-{route}", **about), fill)
     row = json.loads((entry / "row.json").read_text())
     return {"target": target, "route": route, "share": share, "seed": seed} | row
+
+
+def several(
+    asked: Sequence[Mapping], faces: FaceSet, part: np.ndarray, *, n_jobs: int = 1, device="auto", progress: bool = True
+) -> list[dict]:
+    """The rows of `tuned` for every entry of `asked` (its other arguments by name), in their order.
+
+    n_jobs: processes, each with one thread; 1, here, or wherever joblib works (`facelab.workers`). A row that is in the
+    cache is not run again: what was interrupted goes on. ValueError: fewer than one process, and as `tuned` says.
+    """
+    whole("n_jobs", n_jobs, 1)
+    shared = faces, part, device
+    if n_jobs > 1 and workers.here():
+        go = partial(_row, threads=1)
+        done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(go)(shared, ask) for ask in asked)
+    else:
+        done = workers.spread(_row, asked, shared)
+    return list(tqdm(done, total=len(asked), desc="fine-tuned", unit="network", disable=not progress))
+
+
+def _row(shared: tuple, ask: Mapping, threads: int | None = None) -> dict:
+    faces, part, device = shared
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return tuned(faces=faces, part=part, device=device, **ask)
 
 
 def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:

@@ -140,6 +140,24 @@ def test_taught_students_and_tuned_rows_are_kept(faces, embeddings, monkeypatch)
         tuning.taught("three_stage", faces, embeddings, operator, **how)
 
 
+def test_rows_side_by_side_are_those_of_one_process(faces, tmp_path, monkeypatch):
+    part, start = faces.assign((0.5, 0.25, 0.25), seed=0), student.untrained(2)
+    setting = tuning.Training(epochs=1, batch=8, precision="32")
+    asked = [
+        {"start": start, "target": target, "route": "tuned", "top": distill.with_mlp, "training": setting, "seed": s}
+        for target in ("age", "gender") for s in (0, 1)
+    ]  # fmt: skip
+    found = []
+    for n in (1, 2):
+        monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / str(n)))
+        rows = pd.DataFrame(tuning.several(asked, faces, part, n_jobs=n, device="cpu", progress=False))
+        assert rows[["target", "seed"]].values.tolist() == [["age", 0], ["age", 1], ["gender", 0], ["gender", 1]]
+        found.append(rows.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(*found)
+    with pytest.raises(ValueError, match="n_jobs 0: expected"):
+        tuning.several(asked, faces, part, n_jobs=0)
+
+
 def test_fewer_labels_have_more_epochs():
     setting = tuning.Training(epochs=10, longest=40)
     assert [setting.of(s)["epochs"] for s in (1, 0.25, 0.01)] == [10, 20, 40]
