@@ -1,15 +1,17 @@
 """2MD-MTL as a table of switches: each row of the paper's Tables 1–3 is one `Method`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from scipy import stats
+from tqdm import tqdm
 
 from facelab import cache, devices
-from facelab.errors import named, unknown
+from facelab.errors import named, unknown, whole
 from facelab.nets.net import Net
 from facelab.training.objective import Objective
 from facelab.transfer.mixture import Part
@@ -95,6 +97,30 @@ def learn(
     domain = method.domain if len(parts) > 1 else 0.0
     how |= {"teacher": teacher, "tasks": tasks, "least": method.least, "domain": domain, "seed": seed + 1000}
     return trained(start, parts, **how), teacher
+
+
+def several(
+    asked: Iterable[Mapping], *, n_jobs: int = 1, progress: bool = True
+) -> list[tuple[Trained, Trained | None]]:
+    """What `learn` gives for every entry of `asked` (its arguments by name), in their order.
+
+    n_jobs: processes, each with one thread, that learn side by side; the networks are then read from the cache.
+    ValueError: fewer than one process, and as `learn` says.
+    """
+    whole("n_jobs", n_jobs, 1)
+    asked = list(asked)
+    bar = {"total": len(asked), "desc": "learned", "unit": "network", "disable": not progress}
+    if n_jobs == 1:
+        return [learn(**ask) for ask in tqdm(asked, **bar)]
+    done = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(_alone)(ask) for ask in asked)
+    for _ in tqdm(done, **bar):
+        pass
+    return [learn(**ask) for ask in asked]
+
+
+def _alone(ask: Mapping) -> None:
+    torch.set_num_threads(1)
+    learn(**ask)
 
 
 def trained(

@@ -337,6 +337,21 @@ def test_rows_of_the_ablation_share_their_teachers(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(again.history, trained["full"][0].history)
 
 
+def test_networks_learned_side_by_side_are_those_of_one_process(tmp_path, monkeypatch):
+    parts = [replace(part, tasks=("gender", "yaw")[i]) for i, part in enumerate(PARTS)]
+    how = {"schedule": Schedule(steps=3, precision="32"), "device": "cpu", "start": net(), "parts": parts}
+    asked = [how | {"method": ablation.ROWS["distill_mtl"], "main": main} for main in ("yaw", "gender")]
+    said = []
+    for n in (1, 2):
+        monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / str(n)))
+        found = ablation.several(asked, n_jobs=n, progress=False)
+        assert all(teacher is not None for _, teacher in found)
+        said.append([one.predict(PARTS[0].faces)["yaw"] for one, _ in found])
+    np.testing.assert_array_equal(*said)
+    with pytest.raises(ValueError, match="n_jobs 0: expected"):
+        ablation.several(asked, n_jobs=0)
+
+
 def test_a_network_that_ends_in_a_linear_layer_gives_what_it_reads():
     last = wrap(nn.Sequential(*net().module, nn.Linear(24, 7)), size=SIZE)
     done = multitask.train(last, PARTS, **SHORT)
