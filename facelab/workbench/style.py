@@ -125,12 +125,12 @@ def score_label(task: str, metric: str) -> str:
 
 
 def words(name: str) -> str:
-    """A name as a reader sees it, the subscripts of the papers' letters left alone.
+    """A name as a reader sees it, the subscripts of the papers' letters and the numbers of layers left alone.
 
-    >>> words("facial_hair"), words("ĥ_MT + MLP")
-    ('facial hair', 'ĥ_MT + MLP')
+    >>> words("facial_hair"), words("ĥ_MT + MLP"), words("conv4_3")
+    ('facial hair', 'ĥ_MT + MLP', 'conv4_3')
     """
-    return re.sub(r"(?<!\bh)(?<!\bĥ)_", " ", name)
+    return re.sub(r"(?<!\bh)(?<!\bĥ)(?<!\d)_", " ", name)
 
 
 def describe(kind: str) -> str:

@@ -103,11 +103,11 @@ def test_kept_bars_say_where_they_begin(check):
 
 
 def test_filters_kept_in_the_order_of_the_network(check):
-    widths = pd.DataFrame({"gender": [0.5, 0.25, 1], "facial_hair": [0.1, np.nan, 0]}, ["conv1", "conv2", "conv10"])
+    widths = pd.DataFrame({"gender": [0.5, 0.25, 1], "facial_hair": [0.1, np.nan, 0]}, ["conv1_1", "conv2", "conv10"])
     ax = plots.filters_kept(widths)
     check(ax)
     assert [t.get_text() for t in ax.texts] == ["50", "10", "25", "100", "0"]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["conv1", "conv2", "conv10"] and ax.yaxis_inverted()
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["conv1_1", "conv2", "conv10"] and ax.yaxis_inverted()
     assert [t.get_text() for t in ax.get_xticklabels()] == ["gender", "facial hair"]
     with pytest.raises(ValueError, match="share 50 is out of range: expected 0 to 1"):
         plots.filters_kept(100 * widths)
