@@ -19,13 +19,14 @@ SMOOTH = 15  # steps in the running mean of a loss
 
 
 def ablation(
-    table: pd.DataFrame, *, paper: Mapping[str, Mapping[str, float]] | None = None, ax: Axes | None = None
-) -> Axes:
+    table: pd.DataFrame, *, paper: Mapping[str, Mapping[str, float]] | None = None, beside: str = "trained on",
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """2MD-MTL Table 3: how often each row is right, a line each, a marker for each set that was trained on.
 
     table: row, trained (on which sets), accuracy (0 to 1), and low, high where there are intervals; NaN is left out.
-    paper: row → trained → its percentage, drawn hollow. ValueError: a column that is not there, an accuracy out of
-    range.
+    paper: row → trained → its percentage, drawn hollow. beside: what `trained` holds, above the legend.
+    ValueError: a column that is not there, an accuracy out of range.
 
     >>> from matplotlib import pyplot as plt
     >>> table = pd.DataFrame({"row": ["baseline", "full"], "trained": ["A", "A"], "accuracy": [0.33, 0.4]})
@@ -38,8 +39,8 @@ def ablation(
     if len(wrong):
         raise ValueError(f"accuracy {wrong.iloc[0]:g} is out of range: expected a share, 0 to 1")
     rows, sets = list(dict.fromkeys(table["row"])), list(dict.fromkeys(table["trained"]))
-    ax = style.axes(ax, 7.6, 0.42 * len(rows) + 1.2)
-    gap = 0.22
+    ax = style.axes(ax, 7.6, max(0.42, 0.16 * len(sets)) * len(rows) + 1.2)
+    gap = min(0.22, 0.8 / len(sets))
     for k, name in enumerate(sets):
         tint, marker = style.RIVALS[k % len(style.RIVALS)]
         shift = gap * (k - (len(sets) - 1) / 2)
@@ -57,7 +58,7 @@ def ablation(
     ax.set_yticks(range(len(rows)), [style.words(str(row)) for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel("right (%)")
-    style.legend(ax, beside="trained on")
+    style.legend(ax, beside=beside)
     return ax
 
 

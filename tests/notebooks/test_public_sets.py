@@ -94,7 +94,8 @@ def assert_nobody_is_shown(file: Path) -> None:
 
 PARTS = {  # of the folder of photographs, and what it must have been asked
     "07": ({}, ["07.photos.gender.utkface.mtfl.full", "07.photos.smile.mtfl.fer2013.mtl",
-                "07.photos.expression.rendered.fer2013.full"]),
+                "07.photos.expression.rendered.fer2013.full", "07.photos.gain.smile.fer2013.mtfl.distill_mtl",
+                "07.photos.gender.mtfl.constant"]),
     "08": ({"every": 1}, ["08.lfw.identity", "08.filters.yaw.spearman_abs", "08.undetected.utkface_faces",
                           "08.expression.fer2013", "08.copies.lfw"]),
 }  # fmt: skip
