@@ -1,8 +1,9 @@
 """Work in pieces: here, in several processes, or on a Dask cluster, wherever joblib has been told to work.
 
-`measure`, `responses`, `embed`, rendering, combinations of sources and a batch of notebooks hand out their pieces by
-`spread`. They run in this process unless the caller said otherwise, with `joblib.parallel_config("loky", n_jobs=4)` or
-`cluster`; the batches of images, and with them the results, are the same everywhere.
+`measure`, `responses`, `embed`, rendering, trainings, combinations of sources and a batch of notebooks hand out their
+pieces by `spread`. They run in this process unless the caller said otherwise, with `n_jobs`, with
+`joblib.parallel_config("loky", n_jobs=4)` or with `cluster`; the batches of images, and with them the results, are the
+same everywhere.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import cloudpickle
 import joblib
+import torch
 from joblib.parallel import get_active_backend
 
 from facelab import __version__, cache
@@ -95,18 +97,31 @@ def here() -> bool:
     return getattr(backend, "supports_sharedmem", False) or joblib.effective_n_jobs(None) == 1
 
 
-def spread(function: Callable, items: Iterable, shared) -> Iterator:
+def spread(function: Callable, items: Iterable, shared, *, n_jobs: int = 1) -> Iterator:
     """function(shared, item) for every item, in their order; pieces are handed out while results are read.
 
     function: of a module, or a `functools.partial` of one. shared: what all pieces need, a network say; it is sent to
     each worker of a cluster once. An item is sent with its piece, so that the piece can be done again elsewhere.
+    n_jobs: processes with one thread each, where joblib was told nothing; 1: this process. ValueError: fewer than one.
 
     >>> list(spread(pow, [1, 2, 3], 2))
     [2, 4, 8]
     """
-    if here():
-        yield from (function(shared, item) for item in items)
-        return
+    whole("n_jobs", n_jobs, 1)
+    if not here():
+        return _sent(function, items, shared)
+    if n_jobs == 1:
+        return (function(shared, item) for item in items)
+    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", batch_size=1)
+    return parallel(joblib.delayed(_alone)(function, shared, item) for item in items)
+
+
+def _alone(function: Callable, shared, item):
+    torch.set_num_threads(1)
+    return function(shared, item)
+
+
+def _sent(function: Callable, items: Iterable, shared) -> Iterator:
     backend, _ = get_active_backend()
     packed = _Packed(shared)
     if (client := getattr(backend, "client", None)) is None:

@@ -6,10 +6,8 @@ kept in the cache, so a run that is interrupted goes on where it stopped.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
-import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import parallel_config
 from tqdm import tqdm
 
 from facelab import errors, tasks, workers
@@ -47,7 +45,6 @@ def travel(
     """
     if not isinstance(net, Net):
         raise TypeError(f"expected a Net (fl.nets.load, or fl.nets.wrap your module), not {type(net).__name__}")
-    errors.whole("n_jobs", n_jobs, 1)
     names, training = errors.named("task", names), training or Training()
     for name in names:
         if tasks.get(name).kind not in ("classes", "regression"):
@@ -60,20 +57,14 @@ def travel(
             raise ValueError(f"two routes to {name!r} are called {twice[0]!r}: their rows could not be told apart")
     pieces = [(name, seed) for seed in seeds for name in names]
     shared = net, faces, wanted, training
-    if n_jobs > 1 and workers.here():
-        go = partial(_go, threads=1)
-        done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(go)(shared, piece) for piece in pieces)
-    else:
-        done = workers.spread(_go, pieces, shared)
+    done = workers.spread(_go, pieces, shared, n_jobs=n_jobs)
     done = tqdm(done, total=len(pieces), desc="routes", unit="task and seed", disable=not progress)
     return Journey(tuple(row for rows in done for row in rows), faces)
 
 
-def _go(shared: tuple, piece: tuple[str, int], threads: int | None = None) -> list[Row]:
+def _go(shared: tuple, piece: tuple[str, int]) -> list[Row]:
     net, faces, wanted, training = shared
     task, seed = piece
-    if threads is not None:
-        torch.set_num_threads(threads)
     bench = Bench(net, faces, task, seed, training)
     with parallel_config("sequential"):  # a worker hands nothing on
         return [bench.row(route) for route in wanted[task]]

@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from scipy import stats
 from tqdm import tqdm
 
-from facelab import cache, devices
-from facelab.errors import named, unknown, whole
+from facelab import cache, devices, workers
+from facelab.errors import named, unknown
 from facelab.nets.net import Net
 from facelab.training.objective import Objective
 from facelab.transfer.mixture import Part
@@ -104,22 +103,17 @@ def several(
 ) -> list[tuple[Trained, Trained | None]]:
     """What `learn` gives for every entry of `asked` (its arguments by name), in their order.
 
-    n_jobs: processes, each with one thread, that learn side by side; the networks are then read from the cache.
-    ValueError: fewer than one process, and as `learn` says.
+    n_jobs: processes, each with one thread; 1, here, or wherever joblib works (`facelab.workers`). The networks are
+    then read from the cache. ValueError: fewer than one process, and as `learn` says.
     """
-    whole("n_jobs", n_jobs, 1)
     asked = list(asked)
-    bar = {"total": len(asked), "desc": "learned", "unit": "network", "disable": not progress}
-    if n_jobs == 1:
-        return [learn(**ask) for ask in tqdm(asked, **bar)]
-    done = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(_alone)(ask) for ask in asked)
-    for _ in tqdm(done, **bar):
+    done = workers.spread(_learned, asked, None, n_jobs=n_jobs)
+    for _ in tqdm(done, total=len(asked), desc="learned", unit="network", disable=not progress):
         pass
     return [learn(**ask) for ask in asked]
 
 
-def _alone(ask: Mapping) -> None:
-    torch.set_num_threads(1)
+def _learned(_, ask: Mapping) -> None:
     learn(**ask)
 
 

@@ -9,12 +9,10 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from facelab import cache, devices, workers
@@ -115,20 +113,12 @@ def several(
     n_jobs: processes, each with one thread; 1, here, or wherever joblib works (`facelab.workers`). A row that is in the
     cache is not run again: what was interrupted goes on. ValueError: fewer than one process, and as `tuned` says.
     """
-    whole("n_jobs", n_jobs, 1)
-    shared = faces, part, device
-    if n_jobs > 1 and workers.here():
-        go = partial(_row, threads=1)
-        done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(go)(shared, ask) for ask in asked)
-    else:
-        done = workers.spread(_row, asked, shared)
+    done = workers.spread(_row, asked, (faces, part, device), n_jobs=n_jobs)
     return list(tqdm(done, total=len(asked), desc="fine-tuned", unit="network", disable=not progress))
 
 
-def _row(shared: tuple, ask: Mapping, threads: int | None = None) -> dict:
+def _row(shared: tuple, ask: Mapping) -> dict:
     faces, part, device = shared
-    if threads is not None:
-        torch.set_num_threads(threads)
     return tuned(faces=faces, part=part, device=device, **ask)
 
 
