@@ -19,7 +19,7 @@ from tqdm import tqdm
 from facelab import devices
 from facelab.errors import number, unknown, whole
 from facelab.training.optimizer import warmed
-from facelab.training.processes import reproducible
+from facelab.training.processes import PRECISIONS, reproducible
 from facelab.transfer.codes import PCA, Rows
 from facelab.transfer.residual import Residual
 
@@ -39,7 +39,8 @@ class AE(PCA):
     dimension: k; None: the average width of the sources. epochs, batch, lr: Adam, whose rate rises over the first 5 %
     of the steps and falls to 0 as a cosine. The linear path learns at a tenth of lr: its entries are that small.
     validation: the share of the faces held out: neither PCA nor the layers see them. The weights of the epoch with the
-    least error on them are kept, epoch 0, PCA of the other faces, among them. `groups` in `fit`: whose face each row
+    least error on them are kept, epoch 0, PCA of the other faces, among them. precision: of training, "32" or "bf16"
+    (autocast: half the time where the processor has it). `groups` in `fit`: whose face each row
     is; then whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
     trains and codes; arrays stay where they are and are read batch by batch, so memory maps may be larger than memory.
 
@@ -69,14 +70,15 @@ class AE(PCA):
         batch: int = 256,
         lr: float = 1e-3,
         validation: float = 0.1,
+        precision: str = "32",
         seed: int = 0,
         device="auto",
         progress: bool = False,
         sources: Mapping[str, int] | None = None,
     ):
         self.dimension, self.hidden, self.dropout, self.epochs, self.batch = dimension, hidden, dropout, epochs, batch
-        self.lr, self.validation, self.seed, self.device, self.progress = lr, validation, seed, device, progress
-        self.sources = sources
+        self.lr, self.validation, self.precision, self.seed = lr, validation, precision, seed
+        self.device, self.progress, self.sources = device, progress, sources
 
     def fit(self, X, y=None, *, groups=None):
         """Train on the embeddings X; y is ignored. groups (n,): faces of one group are held out together."""
@@ -107,6 +109,8 @@ class AE(PCA):
             raise ValueError(f"dropout {self.dropout!r}: expected a share of at least 0 and below 1, e.g. 0.2")
         if not 0 < self.validation < 1:
             raise ValueError(f"validation {self.validation!r}: expected a share between 0 and 1, e.g. 0.1")
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
 
     def _blank(self) -> Residual:
         k, width = self.components_.shape
@@ -127,11 +131,12 @@ class AE(PCA):
         return np.flatnonzero(~held), np.flatnonzero(held)
 
     def _train(self, rows: Rows, train: np.ndarray) -> None:
-        net, weight = self.net_, self._weight
-        place = net.sigma.device
+        net, weight, place = self.net_, self._weight, self.net_.sigma.device
         linear = [*net.reduce.parameters(), *net.restore.parameters()]
         rest = [*net.encoder.parameters(), *net.decoder.parameters()]
-        optimizer = torch.optim.Adam([{"params": rest, "share": 1.0}, {"params": linear, "share": 0.1}], lr=self.lr)
+        groups = [{"params": rest, "share": 1.0}, {"params": linear, "share": 0.1}]
+        optimizer = torch.optim.Adam(groups, lr=self.lr, fused=True)
+        half = torch.autocast(place.type, torch.bfloat16, enabled=self.precision == "bf16")
         noise = torch.Generator(place).manual_seed(self.seed)
         steps = math.ceil(len(train) / self.batch)
         history = [(0, math.nan, self._held_out(rows), 0.0)]
@@ -145,7 +150,8 @@ class AE(PCA):
             net.train()
             for step, batch in enumerate(np.array_split(order, steps)):
                 z = self._tensor((rows.take(np.sort(batch)) - self.mean_) * weight)
-                loss = self._loss(z, noise)
+                with half:
+                    loss = self._loss(z, noise)
                 if not loss.isfinite():
                     self._stop(f"the loss is {loss.item()} in epoch {epoch}, batch {step + 1} of {steps}")
                 for group in optimizer.param_groups:
@@ -179,7 +185,7 @@ class AE(PCA):
 
     def _error(self, said: Tensor, z: Tensor) -> Tensor:
         """Eq. 3: the sum over sources of the mean squared error, in units of s_i², averaged over faces."""
-        return len(self.sources_) * functional.mse_loss(said, z)
+        return len(self.sources_) * functional.mse_loss(said.float(), z)
 
     @torch.no_grad()
     def _held_out(self, rows: Rows) -> float:
@@ -225,13 +231,14 @@ class DAE(AE):
         batch: int = 256,
         lr: float = 1e-3,
         validation: float = 0.1,
+        precision: str = "32",
         seed: int = 0,
         device="auto",
         progress: bool = False,
         sources: Mapping[str, int] | None = None,
     ):
         super().__init__(dimension, hidden=hidden, dropout=dropout, epochs=epochs, batch=batch, lr=lr, seed=seed)
-        self.validation = validation
+        self.validation, self.precision = validation, precision
         self.noise, self.level, self.device, self.progress, self.sources = noise, level, device, progress, sources
 
     def _check(self) -> None:
@@ -275,13 +282,14 @@ class VAE(AE):
         batch: int = 256,
         lr: float = 1e-3,
         validation: float = 0.1,
+        precision: str = "32",
         seed: int = 0,
         device="auto",
         progress: bool = False,
         sources: Mapping[str, int] | None = None,
     ):
         super().__init__(dimension, hidden=hidden, dropout=dropout, epochs=epochs, batch=batch, lr=lr, seed=seed)
-        self.validation = validation
+        self.validation, self.precision = validation, precision
         self.beta, self.device, self.progress, self.sources = beta, device, progress, sources
 
     def _check(self) -> None:
@@ -295,7 +303,7 @@ class VAE(AE):
         return Residual(width, k, self.hidden, spread=True, dropout=self.dropout)
 
     def _loss(self, z: Tensor, noise: torch.Generator) -> Tensor:
-        code, log_variance = self.net_.encode(z)
+        code, log_variance = (part.float() for part in self.net_.encode(z))
         m, log_variance = code / self.net_.sigma, log_variance - 4  # (b, k)
         drawn = m + (log_variance / 2).exp() * torch.randn(m.shape, generator=noise, device=m.device)
         kl = 0.5 * (m**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()

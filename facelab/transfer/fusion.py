@@ -16,7 +16,7 @@ from facelab.transfer.autoencoder import AE, DAE, VAE
 from facelab.transfer.codes import DEAD, PCA, Concat, Operator, Rows
 
 OPERATORS = {operator.__name__: operator for operator in (Concat, PCA, AE, VAE, DAE)}
-VERSION = 2  # of what fitting gives
+VERSION = 3  # of what fitting gives
 GENTLE = {"lr": 5e-4, "dropout": 0.3}  # of the second auto-encoder in `auto_encoders`
 __all__ = [
     "AE",

@@ -212,6 +212,13 @@ def test_whole_people_are_held_out():
     assert held.sum() == 30 and not set(people[held]) & set(people[~held])
 
 
+@pytest.mark.parametrize("kind", [AE, VAE, DAE])
+def test_training_in_bf16_comes_to_nearly_the_same(kind):
+    exact, half = (kind(4, **QUICK, lr=1e-2, precision=p).fit(made()).history_["val_loss"] for p in ("32", "bf16"))
+    assert abs(half - exact).max() < 0.1 * abs(exact - exact[0]).max()  # of what training changed
+    assert not (half == exact)[1:].any()
+
+
 def test_anchors():
     found = anchors(made(3000))
     np.testing.assert_allclose(found["mean"], 1, rtol=1e-9)
@@ -305,6 +312,7 @@ def test_errors_of_dimension(operator):
         (AE(validation=1), "validation 1: expected a share"),
         (AE(epochs=-1), "epochs -1: expected at least 0"),
         (AE(batch=0), "batch 0: expected at least 1"),
+        (AE(precision="bf61"), "unknown precision 'bf61': did you mean 'bf16'"),
         (AE(device="tpu9"), "unknown device 'tpu9'"),
         (DAE(noise="maskng"), "unknown noise 'maskng': did you mean 'masking'"),
         (DAE(level=1), "level 1: expected at least 0"),
