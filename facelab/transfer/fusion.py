@@ -3,6 +3,7 @@
 The operators `Concat`, `PCA`, `AE`, `VAE` and `DAE` keep scikit-learn's contract: fit, transform, inverse_transform.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from facelab import cache, devices
+from facelab import cache, devices, workers
 from facelab.errors import unknown
 from facelab.transfer.autoencoder import AE, DAE, VAE
 from facelab.transfer.codes import DEAD, PCA, Concat, Operator, Rows
@@ -31,6 +32,7 @@ __all__ = [
     "load",
     "nrmse",
     "save",
+    "several",
 ]
 
 
@@ -165,16 +167,31 @@ def fitted(operator: Operator, x, *, groups=None) -> Operator:
     return load(entry / "operator.safetensors", device=getattr(operator, "device", "auto"))
 
 
-def auto_encoders(x, dimension: int | None = None, *, groups=None, **how) -> list[AE]:
-    """Two auto-encoders fitted on the embeddings x as `fitted` does, one by a gentler training (`GENTLE`); the one with
-    the smaller error on the people held out of x comes first. how: for `AE`.
+def several(operators: Iterable[Operator], x, *, groups=None, n_jobs: int = 1) -> list[Operator]:
+    """`fitted` for each of the operators, in n_jobs processes with one thread each; 1: here, or wherever joblib works.
+
+    >>> x = {"age": np.random.default_rng(0).normal(size=(20, 4))}
+    >>> [one.components_.shape for one in several([PCA(1), PCA(2)], x)]
+    [(1, 4), (2, 4)]
+    """
+    return list(workers.spread(_fitted, operators, (x, groups), n_jobs=n_jobs))
+
+
+def _fitted(shared: tuple, operator: Operator) -> Operator:
+    x, groups = shared
+    return fitted(operator, x, groups=groups)
+
+
+def auto_encoders(x, dimension: int | None = None, *, groups=None, n_jobs: int = 1, **how) -> list[AE]:
+    """Two auto-encoders fitted on the embeddings x as `several` does, one by a gentler training (`GENTLE`); the one
+    with the smaller error on the people held out of x comes first. how: for `AE`.
 
     >>> x = {"age": np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)}
     >>> best, other = auto_encoders(x, 2, epochs=1, hidden=8, device="cpu")
     >>> bool(best.history_["val_loss"].min() <= other.history_["val_loss"].min())
     True
     """
-    both = [fitted(AE(dimension, **how | more), x, groups=groups) for more in ({}, GENTLE)]
+    both = several([AE(dimension, **how | more) for more in ({}, GENTLE)], x, groups=groups, n_jobs=n_jobs)
     return sorted(both, key=lambda one: one.history_["val_loss"].min())
 
 

@@ -61,6 +61,7 @@ def scores(
     part: np.ndarray,
     *,
     most: int | None = None,
+    n_jobs: int = 1,
     progress: bool = True,
     **how,
 ) -> pd.DataFrame:
@@ -68,8 +69,8 @@ def scores(
     column code, e.g. "age + object": what `best` chooses from.
 
     known: source → (m, d) embeddings that set the scale of each and are read in blocks, so they may be `Mapped`; seen:
-    source → (n, d) of the faces that are labelled. how: as `heads.scores`. Combinations are asked wherever joblib works
-    (`facelab.workers`); each is kept in the cache.
+    source → (n, d) of the faces that are labelled. n_jobs: processes, each with one thread; 1, here, or wherever joblib
+    works (`facelab.workers`). how: as `heads.scores`. Each combination is kept in the cache.
     """
     sources = list(seen)
     if missing := [s for s in sources if s not in known]:
@@ -77,7 +78,7 @@ def scores(
     every = subsets(sources, most)
     fitted = (fusion.Concat().fit({s: known[s] for s in some}) for some in every)
     shared = ({s: np.asarray(seen[s]) for s in sources}, labels, part)
-    asked = workers.spread(partial(_ask, targets=list(targets), how=how), fitted, shared)
+    asked = workers.spread(partial(_ask, targets=list(targets), how=how), fitted, shared, n_jobs=n_jobs)
     return pd.concat(tqdm(asked, total=len(every), desc="combinations", disable=not progress), ignore_index=True)
 
 
