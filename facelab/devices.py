@@ -2,6 +2,7 @@
 
 import os
 
+import joblib
 import torch
 
 
@@ -24,6 +25,15 @@ def device(name: str | torch.device = "auto") -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= here:
         raise ValueError(f"device {name!r} is not here: torch {torch.__version__} finds {here} CUDA devices; use 'cpu'")
     return found
+
+
+def jobs(name: str | torch.device = "auto") -> int:
+    """How many trainings to run side by side, with one thread each: one per core of the CPU; one on a GPU.
+
+    >>> jobs("cpu") == joblib.cpu_count()
+    True
+    """
+    return joblib.cpu_count() if device(name).type == "cpu" else 1
 
 
 def told(name: str | torch.device = "auto", gains: str = "rendering and the passes of the networks") -> str:
