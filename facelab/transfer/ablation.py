@@ -87,7 +87,11 @@ def learn(
     if method.student not in ("multi", "single"):
         raise unknown("student", method.student, ("multi", "single"))
     how = {"schedule": replace(schedule, rate=method.rate), "weighting": method.weighting, "device": device}
-    how |= {"alternating": method.alternating, "shared": shared and list(shared), "progress": progress}
+    how |= {
+        "alternating": method.alternating,
+        "shared": None if shared is None else named("shared parameter", shared),
+        "progress": progress,
+    }
     first = list(parts) if method.auxiliary else [replace(part, tasks=(main,)) for part in own]
     teacher = trained(start, first, domain=method.domain if len(first) > 1 else 0.0, seed=seed, **how)
     if not method.distil:
@@ -135,6 +139,7 @@ def trained(
 
     def fill(folder):
         whole = parts if teacher is None else [completed(teacher, part, tasks, least=least) for part in parts]
+        whole = [part for part in whole if part.tasks]  # of a part may be left nothing that is sure enough
         done = train(start, whole, device=device, progress=progress, **how)
         state = {name: value.cpu().numpy() for name, value in done.net.module.state_dict().items()}
         objectives = {task: asdict(objective) for task, objective in done.objectives.items()}

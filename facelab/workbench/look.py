@@ -116,7 +116,7 @@ def check(photos: Path, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: expected a folder for the results")
     if photos.is_dir() and out.resolve().is_relative_to(photos.resolve()):
-        raise ValueError(f"{out} is in the folder of photos {photos}: expected a folder elsewhere for the results")
+        raise ValueError(f"{out} is in the folder of photos {photos}: expected a folder elsewhere, with --out FOLDER")
 
 
 def summary(seen: Look) -> str:

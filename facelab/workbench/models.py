@@ -20,7 +20,7 @@ Written by `{COMMAND}` (FOLDER holds UTKFace, MTFL and london_set) and `facelab 
 
 **Before you use one, read [what facelab must not be used for](../../notebooks/limits.md).**
 
-All three were measured on people they did not learn from, save where a table says so; rendered people are nobody.
+All were measured on people they did not learn from, save where a table says so; rendered people are nobody.
 Intervals are of 95 % and draw people again. A group of few is shown with its number, for it can be served badly without
 anybody noticing; one of fewer than {served.LEAST} is not, and nothing is known of it.
 """

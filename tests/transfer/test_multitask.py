@@ -337,6 +337,16 @@ def test_rows_of_the_ablation_share_their_teachers(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(again.history, trained["full"][0].history)
 
 
+def test_a_part_of_which_no_label_is_sure_is_left_out():
+    parts = [replace(PARTS[0], tasks="yaw"), replace(PARTS[1], tasks="gender")]
+    how = {"schedule": Schedule(steps=1, precision="32"), "device": "cpu", "shared": "conv.weight"}
+    never = replace(ablation.ROWS["distill_mtl"], student="single", least=1.01)
+    alone, teacher = ablation.learn(never, net(), parts, "gender", **how)
+    assert teacher.tasks == ["yaw", "gender"] and alone.tasks == ["gender"]
+    both, _ = ablation.learn(replace(never, least=0.0), net(), parts, "gender", **how)
+    assert not both.history["loss:gender"].equals(alone.history["loss:gender"])
+
+
 def test_networks_learned_side_by_side_are_those_of_one_process(tmp_path, monkeypatch):
     parts = [replace(part, tasks=("gender", "yaw")[i]) for i, part in enumerate(PARTS)]
     how = {"schedule": Schedule(steps=3, precision="32"), "device": "cpu", "start": net(), "parts": parts}

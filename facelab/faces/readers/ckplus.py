@@ -32,7 +32,11 @@ def read(root: Path, files: list[str]) -> Listing:
             skipped.append((file, "path is not person/sequence/person_sequence_number.png"))
     for (person, sequence), pictures in groupby(sorted(matched), key=lambda picture: picture[:2]):
         pictures = list(pictures)
-        shown = _shown(root, there, pictures)
+        try:
+            shown = _shown(root, there, pictures)
+        except (ValueError, KeyError):
+            skipped += [(file, "the emotion of its sequence is no number from 0 to 7") for *_, file in pictures]
+            continue
         for at, (*_, file) in enumerate(pictures):
             peak = at == len(pictures) - 1 and shown != "contempt"
             row = {"file": file, "identity": person, "sequence": f"{person}_{sequence}", "shown": shown,
@@ -50,15 +54,12 @@ def read(root: Path, files: list[str]) -> Listing:
 
 
 def _shown(root: Path, there: set[str], pictures) -> str | None:
-    """The emotion of a sequence: in a file by the name of its last picture."""
+    """The emotion of a sequence: in a file by the name of its last picture. ValueError, KeyError: it holds another
+    text."""
     file = _beside(pictures[-1][-1], "Emotion", "_emotion.txt")
     if file not in there:
         return None
-    text = " ".join(lines(root / file)).strip()
-    try:
-        return EMOTIONS[int(float(text))]
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"{root / file} holds {text!r}: expected a number from 0 to 7") from error
+    return dict(enumerate(EMOTIONS))[float(" ".join(lines(root / file)))]
 
 
 def _beside(file: str, folder: str, ending: str) -> str:

@@ -19,7 +19,8 @@ _SIDE = 48
 def read(root: Path, files: list[str]) -> Listing:
     """fer2013.csv (emotion, pixels, Usage), or pictures in folders Usage/expression.
 
-    Split: Training is train, PublicTest validation, PrivateTest test, as in the contest.
+    Split: Training is train, PublicTest validation, PrivateTest test, as in the contest. Folders called train and test
+    are taken at their word: in copies that have only these two, test may hold both parts of the contest's test.
     """
     csv = first(root, *CSV)
     return _from_csv(csv, root) if csv else _from_folders(files)

@@ -21,7 +21,9 @@ def folder(name: str) -> Path:
 def found(data: DataSet) -> Path | None:
     """Where a set lies that nobody named a folder for: where it was fetched to, or one of the folders in
     $FACELAB_PHOTOS; None if it is in neither."""
-    places, photos = [folder(data.name)], os.environ.get("FACELAB_PHOTOS", "")
+    if data.here(folder(data.name)):
+        return folder(data.name)
+    places, photos = [], os.environ.get("FACELAB_PHOTOS", "")
     if photos:
         if not Path(photos).expanduser().is_dir():
             raise FileNotFoundError(f"FACELAB_PHOTOS names {photos}: expected a folder that holds public sets")

@@ -45,7 +45,7 @@ def _people(root: Path) -> dict[str, dict]:
     if missing := {"identity", "age", "gender", "ethnicity"} - set(table):
         raise ValueError(f"{file} lacks {', '.join(sorted(missing))}: it has {', '.join(table)}")
     people = {}
-    for row in table.itertuples():
+    for row in table[table["identity"].notna()].itertuples():
         ethnicity = ETHNICITIES.get(row.ethnicity, "other") if isinstance(row.ethnicity, str) else None
         people[row.identity.lstrip("X").zfill(3)] = {
             "age": pd.to_numeric(row.age, errors="coerce"),

@@ -181,15 +181,18 @@ DAMAGE = {  # layout: (file, what is put in place of what, why its rows are left
     "afew-va": ("001/001.json", ('"valence": 10.0', '"valence": "x"'), "no valence, arousal and 68 landmarks", 1),
     "headpose": ("Person15/person15192+90+0.txt", ("Face", "Fade"), "the text beside it has no box of a face", 1),
     "ckplus": ("Landmarks/S005/001/S005_001_00000002_landmarks.txt", ("\n", " "), "landmarks are not 68 points", 1),
+    "ckplus below 0": ("Emotion/S005/001/S005_001_00000003_emotion.txt", ("3.0", "-3."), "no number from 0 to 7", 3),
+    "ckplus a word": ("Emotion/S010/001/S010_001_00000003_emotion.txt", ("2.0", "sad"), "no number from 0 to 7", 3),
     "aflw2000": ("image00002.mat", None, "its .mat file has no Pose_Para and pt3d_68", 1),
     "fgnet": ("points/001a02.pts", ("1.0000 1.0000\n", ""), "its .pts file has no 68 points", 1),
 }
 
 
-@pytest.mark.parametrize("name", DAMAGE)
-def test_rows_that_cannot_be_read_are_left_out_and_counted(name, layouts, tmp_path, caplog):
+@pytest.mark.parametrize("which", DAMAGE)
+def test_rows_that_cannot_be_read_are_left_out_and_counted(which, layouts, tmp_path, caplog):
+    name = which.partition(" ")[0]
     whole = len(layouts[name](tmp_path))
-    place, swap, why, count = DAMAGE[name]
+    place, swap, why, count = DAMAGE[which]
     file = tmp_path / place
     if swap:
         text = file.read_text(encoding="utf-8")
@@ -257,6 +260,13 @@ def test_ages_out_of_range_are_left_out(layouts, tmp_path):
     assert faces.report.skipped == (("121_0_4_20161219140623097.jpg.chip.jpg", "age outside 0 to 120 years"),)
 
 
+def test_a_row_without_a_person_is_nobodys(layouts, tmp_path):
+    layouts["london"](tmp_path)
+    before, file = read("london", tmp_path).labels, tmp_path / "london_faces_info.csv"
+    file.write_text(file.read_text() + "," * file.read_text().splitlines()[0].count(",") + "\n")
+    assert read("london", tmp_path).labels.equals(before)
+
+
 def test_faces_not_found_are_left_out_of_imdb(layouts, tmp_path):
     layouts["imdb"](tmp_path)
     assert ("03/nm3.jpg", "no face was found in it") in read("imdb", tmp_path).report.skipped
@@ -283,7 +293,6 @@ def test_faces_not_found_are_left_out_of_imdb(layouts, tmp_path):
         ("fer2013", "fer2013.csv", "emotion,pixels,Usage\n1,2,Training\n", "no row of FER2013 can be read"),
         ("london", "london_faces_info.csv", "face_id,face_age\nX001,3\n", "lacks ethnicity, gender: it has identity"),
         ("lfw", "people.txt", "2\n1\nBo\t1\n", r"people\.txt is no list of people in folds"),
-        ("ckplus", "Emotion/S005/001/S005_001_00000003_emotion.txt", "sad", "holds 'sad': expected a number from 0"),
         ("imdb", "imdb.mat", "no Matlab", r"imdb\.mat is not that of IMDB-WIKI|cannot be read as a Matlab file"),
         ("mtfl", "training.txt", "\0\1\2", r"training\.txt is no text: expected a label file"),
     ],
