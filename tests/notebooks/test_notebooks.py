@@ -60,10 +60,22 @@ def test_prose_reads_without_a_network(file):
     assert not re.search(r"\$[^$\n]+\$|\\\(|\\\[", prose), "reports set no LaTeX: write formulas as plain text"
 
 
+def with_solutions(file: Path, folder: Path) -> Path:
+    """A copy of the notebook whose exercises are solved before its last cell, beside the reports that it reads."""
+    notebook = nbformat.read(file, as_version=4)
+    found = re.findall(r"<summary>Solution</summary>(.*?)</details>", "\n".join(texts(file, "markdown")), re.DOTALL)
+    code = [one for solution in found for one in re.findall(r"```python\n(.*?)```", solution, re.DOTALL)]
+    notebook.cells[-1:-1] = [nbformat.v4.new_code_cell(one) for one in code]
+    (folder / "notebooks").mkdir()
+    (folder / "reports").symlink_to(FOLDER.parent / "reports")
+    nbformat.write(notebook, folder / "notebooks" / file.name)
+    return folder / "notebooks" / file.name
+
+
 @pytest.mark.slow
 @each
-def test_runs(file, tmp_path):
-    done = runner.run([str(file)], "smoke", out=tmp_path)
+def test_it_runs_and_so_do_its_solutions(file, tmp_path):
+    done = runner.run([str(with_solutions(file, tmp_path))], "smoke", out=tmp_path / "runs")
     outcome = done.outcomes[file.stem]
     assert outcome.status == "ok", outcome.error
     assert all(key.startswith(f"{file.stem[:2]}.") for key in outcome.results)
