@@ -28,12 +28,18 @@ def budgets(
     table: target, route, share (above 0, up to 1), score, and low, high where there are intervals. better: target → 1
     where higher is better, −1 where lower is, shown as an arrow. scores: target → what its score is called, with its
     unit. axes: as many as there are targets; without them a new figure has one legend for all. Returns the array of
-    axes. ValueError: a column that is not there, a share out of range, too few axes.
+    axes. ValueError: a column that is not there, a share out of range, several scores for one, too few axes.
     """
     rows = needed(table, ("target", "route", "share", "score"))
     wrong = rows.loc[~((rows["share"] > 0) & (rows["share"] <= 1)), "share"]
     if len(wrong):
         raise ValueError(f"share {wrong.iloc[0]:g} is out of range: expected more than 0, up to 1")
+    if (twice := rows[rows.duplicated(["target", "route", "share"])]).size:
+        one = twice.iloc[0]
+        raise ValueError(
+            f"target {one['target']!r}, route {one['route']!r} and share {one['share']:g} have several scores: "
+            "expected one, their mean, say, with low and high"
+        )
     targets = list(dict.fromkeys(rows["target"]))
     arrows = {t: f" {ARROWS[sign]}" for t, sign in directions(targets, better).items()} if better is not None else {}
     wide, own_figure = min(COLUMNS, len(targets)), axes is None

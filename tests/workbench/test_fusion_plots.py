@@ -197,6 +197,11 @@ def test_budgets_share_one_legend(budget, check):
     np.testing.assert_allclose(lines(axes.flat[0])["student fine-tuned"].get_xdata(), [1, 10, 100])
 
 
+def test_budgets_want_one_score_each(budget):
+    with pytest.raises(ValueError, match="and share .* have several scores: expected one, their mean"):
+        student_plots.budgets(pd.concat([budget, budget]))
+
+
 def test_budgets_in_given_axes(budget, check):
     mine = plt.subplots(1, 2, layout="constrained")[1]
     two = budget[budget["target"].isin(["age", "gender"])]
