@@ -6,15 +6,16 @@ pieces by `spread`. They run in this process unless the caller said otherwise, w
 same everywhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from uuid import uuid4
 
 import cloudpickle
 import joblib
 import torch
 from joblib.parallel import get_active_backend
+from tqdm import tqdm
 
 from facelab import __version__, cache
 from facelab.errors import whole
@@ -114,6 +115,25 @@ def spread(function: Callable, items: Iterable, shared, *, n_jobs: int = 1) -> I
         return (function(shared, item) for item in items)
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator", batch_size=1)
     return parallel(joblib.delayed(_alone)(function, shared, item) for item in items)
+
+
+def several(
+    function: Callable, asked: Mapping[Hashable, Mapping], *, n_jobs: int = 1, what: str | None = None,
+    progress: bool = True, **shared,
+) -> dict:  # fmt: skip
+    """key → function(**ask, **shared) for every key → ask, side by side as `spread` says: trainings, say.
+
+    what: the name of the progress bar. Where the function keeps its results in the cache, an interrupted call goes on.
+
+    >>> several(round, {"a": {"number": 2.25}, "b": {"number": 3.75}}, ndigits=1, progress=False)
+    {'a': 2.2, 'b': 3.8}
+    """
+    done = spread(partial(_named, function), asked.values(), shared, n_jobs=n_jobs)
+    return dict(zip(asked, tqdm(done, total=len(asked), desc=what, disable=not progress), strict=True))
+
+
+def _named(function: Callable, shared: Mapping, ask: Mapping):
+    return function(**ask, **shared)
 
 
 def _alone(function: Callable, shared, item):

@@ -1,15 +1,14 @@
 """2MD-MTL as a table of switches: each row of the paper's Tables 1–3 is one `Method`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
-from tqdm import tqdm
 
-from facelab import cache, devices, workers
+from facelab import cache, devices
 from facelab.errors import named, unknown
 from facelab.nets.net import Net
 from facelab.training.objective import Objective
@@ -100,25 +99,6 @@ def learn(
     domain = method.domain if len(parts) > 1 else 0.0
     how |= {"teacher": teacher, "tasks": tasks, "least": method.least, "domain": domain, "seed": seed + 1000}
     return trained(start, parts, **how), teacher
-
-
-def several(
-    asked: Iterable[Mapping], *, n_jobs: int = 1, progress: bool = True
-) -> list[tuple[Trained, Trained | None]]:
-    """What `learn` gives for every entry of `asked` (its arguments by name), in their order.
-
-    n_jobs: processes, each with one thread; 1, here, or wherever joblib works (`facelab.workers`). The networks are
-    then read from the cache. ValueError: fewer than one process, and as `learn` says.
-    """
-    asked = list(asked)
-    done = workers.spread(_learned, asked, None, n_jobs=n_jobs)
-    for _ in tqdm(done, total=len(asked), desc="learned", unit="network", disable=not progress):
-        pass
-    return [learn(**ask) for ask in asked]
-
-
-def _learned(_, ask: Mapping) -> None:
-    learn(**ask)
 
 
 def trained(

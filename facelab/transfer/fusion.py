@@ -3,7 +3,6 @@
 The operators `Concat`, `PCA`, `AE`, `VAE` and `DAE` keep scikit-learn's contract: fit, transform, inverse_transform.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,6 @@ __all__ = [
     "load",
     "nrmse",
     "save",
-    "several",
 ]
 
 
@@ -167,32 +165,18 @@ def fitted(operator: Operator, x, *, groups=None) -> Operator:
     return load(entry / "operator.safetensors", device=getattr(operator, "device", "auto"))
 
 
-def several(operators: Iterable[Operator], x, *, groups=None, n_jobs: int = 1) -> list[Operator]:
-    """`fitted` for each of the operators, in n_jobs processes with one thread each; 1: here, or wherever joblib works.
-
-    >>> x = {"age": np.random.default_rng(0).normal(size=(20, 4))}
-    >>> [one.components_.shape for one in several([PCA(1), PCA(2)], x)]
-    [(1, 4), (2, 4)]
-    """
-    return list(workers.spread(_fitted, operators, (x, groups), n_jobs=n_jobs))
-
-
-def _fitted(shared: tuple, operator: Operator) -> Operator:
-    x, groups = shared
-    return fitted(operator, x, groups=groups)
-
-
 def auto_encoders(x, dimension: int | None = None, *, groups=None, n_jobs: int = 1, **how) -> list[AE]:
-    """Two auto-encoders fitted on the embeddings x as `several` does, one by a gentler training (`GENTLE`); the one
-    with the smaller error on the people held out of x comes first. how: for `AE`.
+    """Two auto-encoders fitted on the embeddings x as `fitted` does, one by a gentler training (`GENTLE`); the one with
+    the smaller error on the people held out of x comes first. n_jobs: processes. how: for `AE`.
 
     >>> x = {"age": np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)}
     >>> best, other = auto_encoders(x, 2, epochs=1, hidden=8, device="cpu")
     >>> bool(best.history_["val_loss"].min() <= other.history_["val_loss"].min())
     True
     """
-    both = several([AE(dimension, **how | more) for more in ({}, GENTLE)], x, groups=groups, n_jobs=n_jobs)
-    return sorted(both, key=lambda one: one.history_["val_loss"].min())
+    asked = {i: {"operator": AE(dimension, **how | more)} for i, more in enumerate(({}, GENTLE))}
+    both = workers.several(fitted, asked, x=x, groups=groups, n_jobs=n_jobs, progress=False)
+    return sorted(both.values(), key=lambda one: one.history_["val_loss"].min())
 
 
 def load(file, *, device="auto") -> Operator:

@@ -7,15 +7,14 @@ single source (P-CNN), fine-tuned on the target. Those that train an MLP on a fr
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
-from facelab import cache, devices, workers
+from facelab import cache, devices
 from facelab.errors import whole
 from facelab.faces.faceset import FaceSet
 from facelab.nets import student
@@ -103,23 +102,6 @@ def tuned(
     entry = cache.build(cache.path("tuned", f"{target}-{route}", **about), fill)
     row = json.loads((entry / "row.json").read_text())
     return {"target": target, "route": route, "share": share, "seed": seed} | row
-
-
-def several(
-    asked: Sequence[Mapping], faces: FaceSet, part: np.ndarray, *, n_jobs: int = 1, device="auto", progress: bool = True
-) -> list[dict]:
-    """The rows of `tuned` for every entry of `asked` (its other arguments by name), in their order.
-
-    n_jobs: processes, each with one thread; 1, here, or wherever joblib works (`facelab.workers`). A row that is in the
-    cache is not run again: what was interrupted goes on. ValueError: fewer than one process, and as `tuned` says.
-    """
-    done = workers.spread(_row, asked, (faces, part, device), n_jobs=n_jobs)
-    return list(tqdm(done, total=len(asked), desc="fine-tuned", unit="network", disable=not progress))
-
-
-def _row(shared: tuple, ask: Mapping) -> dict:
-    faces, part, device = shared
-    return tuned(faces=faces, part=part, device=device, **ask)
 
 
 def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:

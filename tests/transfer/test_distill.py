@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from facelab import workers
 from facelab.faces.faceset import FaceSet
 from facelab.nets import student, wrap
 from facelab.transfer import distill, fusion, tuning
@@ -143,19 +144,16 @@ def test_taught_students_and_tuned_rows_are_kept(faces, embeddings, monkeypatch)
 def test_rows_side_by_side_are_those_of_one_process(faces, tmp_path, monkeypatch):
     part, start = faces.assign((0.5, 0.25, 0.25), seed=0), student.untrained(2)
     setting = tuning.Training(epochs=1, batch=8, precision="32")
-    asked = [
-        {"start": start, "target": target, "route": "tuned", "top": distill.with_mlp, "training": setting, "seed": s}
-        for target in ("age", "gender") for s in (0, 1)
-    ]  # fmt: skip
+    asked = {(target, s): {"target": target, "seed": s} for target in ("age", "gender") for s in (0, 1)}
+    how = {"start": start, "route": "tuned", "top": distill.with_mlp, "training": setting, "faces": faces, "part": part}
+    how |= {"device": "cpu", "progress": False}
     found = []
     for n in (1, 2):
         monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / str(n)))
-        rows = pd.DataFrame(tuning.several(asked, faces, part, n_jobs=n, device="cpu", progress=False))
+        rows = pd.DataFrame(workers.several(tuning.tuned, asked, n_jobs=n, **how).values())
         assert rows[["target", "seed"]].values.tolist() == [["age", 0], ["age", 1], ["gender", 0], ["gender", 1]]
         found.append(rows.drop(columns="seconds"))
     pd.testing.assert_frame_equal(*found)
-    with pytest.raises(ValueError, match="n_jobs 0: expected"):
-        tuning.several(asked, faces, part, n_jobs=0)
 
 
 def test_fewer_labels_have_more_epochs():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from facelab import workers
 from facelab.faces.faceset import FaceSet
 from facelab.nets.net import wrap
 from facelab.training.optimizer import make
@@ -350,16 +351,14 @@ def test_a_part_of_which_no_label_is_sure_is_left_out():
 def test_networks_learned_side_by_side_are_those_of_one_process(tmp_path, monkeypatch):
     parts = [replace(part, tasks=("gender", "yaw")[i]) for i, part in enumerate(PARTS)]
     how = {"schedule": Schedule(steps=3, precision="32"), "device": "cpu", "start": net(), "parts": parts}
-    asked = [how | {"method": ablation.ROWS["distill_mtl"], "main": main} for main in ("yaw", "gender")]
+    asked = {main: {"method": ablation.ROWS["distill_mtl"], "main": main} for main in ("yaw", "gender")}
     said = []
     for n in (1, 2):
         monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / str(n)))
-        found = ablation.several(asked, n_jobs=n, progress=False)
+        found = workers.several(ablation.learn, asked, n_jobs=n, progress=False, **how).values()
         assert all(teacher is not None for _, teacher in found)
         said.append([one.predict(PARTS[0].faces)["yaw"] for one, _ in found])
     np.testing.assert_array_equal(*said)
-    with pytest.raises(ValueError, match="n_jobs 0: expected"):
-        ablation.several(asked, n_jobs=0)
 
 
 def test_a_network_that_ends_in_a_linear_layer_gives_what_it_reads():

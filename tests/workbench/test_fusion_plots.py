@@ -198,7 +198,7 @@ def test_budgets_share_one_legend(budget, check):
 
 
 def test_budgets_want_one_score_each(budget):
-    with pytest.raises(ValueError, match="and share .* have several scores: expected one, their mean"):
+    with pytest.raises(ValueError, match=r"and share .* have several scores: expected one, their mean"):
         student_plots.budgets(pd.concat([budget, budget]))
 
 
