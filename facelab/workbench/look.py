@@ -177,6 +177,7 @@ def limits() -> list[str]:
     except ValueError:  # installed without a clone
         measured = ["how much, is in reports/reference of facelab's repository"]
     lines += [f"  · {line}" for line in [*measured, _turned(), *_student()]]
+    lines.append("  The networks for identity and for objects are not asked: who it is, is not said here.")
     return [*lines, "  Everything ran on this machine; nothing was sent anywhere."]
 
 
