@@ -28,4 +28,4 @@ def test_photographs_are_split_by_person(monkeypatch):
     monkeypatch.setattr(crowds, "ready", ready)
     [first], people = crowds.two("mtfl", {"photos": 7}, device="cpu")
     assert asked == [(whole, 7)] and len(first) == 12 and len(people) == 8
-    assert not set(first.identities) & set(people.identities)
+    assert not set(first.labels["identity"]) & set(people.labels["identity"])
