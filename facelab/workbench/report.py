@@ -216,6 +216,8 @@ def number(value: float | int | None) -> str:
         return "–"
     if float(value).is_integer() and abs(value) < 1e12:
         return f"{int(value):,}"
+    if abs(value) < 1e-14:  # what rounding leaves of a difference of equals
+        value = 0.0
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
