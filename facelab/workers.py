@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import cloudpickle
 import joblib
-import torch
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
@@ -137,6 +136,8 @@ def _named(function: Callable, shared: Mapping, ask: Mapping):
 
 
 def _alone(function: Callable, shared, item):
+    import torch  # not above: a Dask worker imports this module in the thread that must answer the scheduler
+
     torch.set_num_threads(1)
     return function(shared, item)
 

@@ -73,7 +73,7 @@ PAPER_MAIN = {  # Tables 1 and 2: expression on CK+ and Oulu-CASIA, age on MORPH
 
 def learn(
     method: Method, start: Net, parts: Sequence[Part], main: str, *, schedule: Schedule = SCHEDULE,
-    shared: Sequence[str] | None = None, seed: int = 0, device="auto", progress: bool = False,
+    shared: Sequence[str] | str | None = None, seed: int = 0, device="auto", progress: bool = False,
 ) -> tuple[Trained, Trained | None]:  # fmt: skip
     """The network of a row, and its teacher where one distils. Every training is kept in the cache.
 

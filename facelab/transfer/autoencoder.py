@@ -40,7 +40,7 @@ class AE(PCA):
     of the steps and falls to 0 as a cosine. The linear path learns at a tenth of lr: its entries are that small.
     validation: the share of the faces held out: neither PCA nor the layers see them. The weights of the epoch with the
     least error on them are kept, epoch 0, PCA of the other faces, among them. precision: of training, "32" or "bf16"
-    (autocast: half the time where the processor has it). `groups` in `fit`: whose face each row
+    (autocast: sooner where the processor has it). `groups` in `fit`: whose face each row
     is; then whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
     trains and codes; arrays stay where they are and are read batch by batch, so memory maps may be larger than memory.
 
