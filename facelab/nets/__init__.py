@@ -1,5 +1,6 @@
 """Networks: `load` one by its name, `wrap` your own, `embed` faces; `SOURCES` says what each of the six sources is.
-`detect` finds faces in photos, `faces_in` makes a face set of a folder of them, `ready` aligns a public set.
+`detect` finds faces in photos, `faces_in` makes a face set of a folder of them, `ready` aligns a public set, `missed`
+are its faces that could not be aligned.
 """
 
 from facelab.nets.detect import Detections, detect
@@ -9,7 +10,7 @@ from facelab.nets.load import load
 from facelab.nets.locate import locate
 from facelab.nets.net import Net, wrap
 from facelab.nets.photos import Found, faces_in
-from facelab.nets.ready import ready
+from facelab.nets.ready import missed, ready
 from facelab.nets.sources import SOURCES, Source, table
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "fetch",
     "load",
     "locate",
+    "missed",
     "ready",
     "table",
     "wrap",

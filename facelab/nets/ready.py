@@ -27,15 +27,7 @@ def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int 
 
         people = ready(fl.faces.load("utkface", root="UTKFace"), 2400)
     """
-    if most is not None:
-        whole("most", most, 1, "face")
-    if len(faces) == 0:
-        raise ValueError(f"face set {faces.name!r} is empty: there is nothing to ask")
-    rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
-    chosen = faces[rows]
-    if not np.isfinite(chosen.landmarks).all():
-        chosen = locate(chosen, device=device)
-    seen = np.isfinite(chosen.landmarks).all((1, 2))
+    rows, chosen, seen = _drawn(faces, most, seed, device)
     if not seen.any():
         raise ValueError(f"face set {faces.name!r}: none of {len(rows)} faces has landmarks, or any that are found")
     kept = np.flatnonzero(seen)
@@ -46,6 +38,30 @@ def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int 
     if faces.report is not None:
         report = replace(faces.report, kept=report.kept, skipped=faces.report.skipped + report.skipped)
     return replace(chosen[kept[~extra]], report=report)
+
+
+def missed(faces: FaceSet, most: int | None = None, *, seed: int = 0, device="auto") -> FaceSet:
+    """The faces that `ready` leaves out of the same draw because no landmarks are known or found: an empty set where
+    there are none. What is scored on the others alone flatters; `transfer.selection.with_missed` counts these as wrong.
+    Arguments and errors are those of `ready`.
+
+        others = missed(fl.faces.load("utkface", root="UTKFace"), 2400)
+    """
+    _, chosen, seen = _drawn(faces, most, seed, device)
+    return chosen[~seen]
+
+
+def _drawn(faces: FaceSet, most: int | None, seed: int, device) -> tuple[np.ndarray, FaceSet, np.ndarray]:
+    """At most `most` faces at random: their rows, they themselves with landmarks, and of whom these are known."""
+    if most is not None:
+        whole("most", most, 1, "face")
+    if len(faces) == 0:
+        raise ValueError(f"face set {faces.name!r} is empty: there is nothing to ask")
+    rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
+    chosen = faces[rows]
+    if not np.isfinite(chosen.landmarks).all():
+        chosen = locate(chosen, device=device)
+    return rows, chosen, np.isfinite(chosen.landmarks).all((1, 2))
 
 
 def _name(faces: FaceSet, row: int) -> str:

@@ -132,7 +132,8 @@ def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> 
     """The score over all faces where a detector missed some (general-model §4.1): a missed face counts as wrong, or for
     a number as the middle of the task's range.
 
-    score: over the `found` faces. missed: labels of the others. ValueError for identity, which is asked of pairs.
+    score: over the `found` faces. missed: labels of the others; one without this label does not count. ValueError
+    for identity, which is asked of pairs.
 
     >>> with_missed("gender", 1.0, 3, pd.DataFrame({"gender": ["male"]}))
     0.75
@@ -143,8 +144,9 @@ def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> 
     if about.kind == "identity":
         raise ValueError("task 'identity' is asked of pairs of faces: count the pairs with a missed face half right")
     if about.kind != "regression":
-        worst = 1.0 if heads.metric(target) == "error" else 0.0
-        return float((score * found + worst * len(missed)) / (found + len(missed)))
+        labelled = true >= 0 if about.kind == "classes" else ~np.isnan(true).any(1)
+        worst, others = 1.0 if heads.metric(target) == "error" else 0.0, labelled.sum()
+        return float((score * found + worst * others) / (found + others))
     off, power = true[~np.isnan(true)] - (about.low + about.high) / 2, 2 if about.metric == "rmse" else 1
     mean = (score**power * found + (np.abs(off) ** power).sum()) / (found + len(off))
     return float(mean ** (1 / power))

@@ -52,6 +52,11 @@ def test_landmarks_are_looked_for_where_some_are_missing(faces, monkeypatch):
     missing[11] = np.nan
     found = nets.ready(replace(faces, landmarks=missing))
     assert looked == [30] and len(found) == 25 and (found.landmarks == 1).all() and found.labels["age"].min() == 5
+    missed = nets.missed(replace(faces, landmarks=missing))
+    assert list(missed.labels["age"]) == [0, 1, 2, 3, 4] and len(nets.missed(faces)) == 0
+    of_draw = {*nets.ready(replace(faces, landmarks=missing), 12, seed=3).labels["age"]}
+    of_draw |= {*nets.missed(replace(faces, landmarks=missing), 12, seed=3).labels["age"]}
+    assert of_draw == {*nets.ready(faces, 12, seed=3).labels["age"]}
     with pytest.raises(ValueError, match="face set 'noise': none of 5 faces has landmarks, or any that are found"):
         nets.ready(replace(faces, landmarks=np.full_like(missing, np.nan))[:5])
 

@@ -51,6 +51,9 @@ def test_missed_faces_are_wrong_or_in_the_middle():
     assert selection.with_missed("valence", 0.5, 3, pd.DataFrame({"valence": [1.0]})) == pytest.approx(
         (1.75 / 4) ** 0.5
     )
+    unlabelled = pd.DataFrame({"gender": ["male", None], "age": [50.0, np.nan]})
+    assert selection.with_missed("gender", 1.0, 3, unlabelled) == 0.75
+    assert selection.with_missed("age", 5.0, 1, unlabelled) == 7.5
     assert selection.with_missed("yaw", 8.0, 10, pd.DataFrame({"yaw": []})) == 8.0
     with pytest.raises(ValueError, match="pairs"):
         selection.with_missed("identity", 0.9, 3, pd.DataFrame({"identity": [1]}))
