@@ -15,7 +15,7 @@ from facelab.workbench.cli import main
 
 @pytest.fixture(scope="module")
 def people():
-    """Enough to choose a strength by: of thirty people, a machine's rounding chose another one."""
+    """Enough to choose a strength by: with thirty people the test passed on one machine and failed on another."""
     return fl.faces.load("rendered/wild", people=80, device="cpu", progress=False)
 
 
