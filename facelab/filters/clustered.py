@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse, stats
 
 CHUNK = 250  # draws held at a time
+KEPT = 2**25  # numbers of draws kept for all blocks of filters (256 MB)
 ORDERS = 32  # orders of all images held at a time
 TIE = 1e-9  # statistics closer than this (relative) count as equal
 TIE32 = 1e-5  # the same where they are computed in float32
@@ -212,9 +213,12 @@ def p_values(evidence: Callable[[], Iterable[Evidence]], permutations: int, seed
     observed = np.concatenate([part.statistic() for part in evidence()])
     order = np.sort(observed * (1 - TIE))
     below, pairs = np.zeros(len(order) + 1), 0
+    drawn = []  # the same for every block of filters: drawn once, where they are small
     for part in evidence():
         live = part.unit.any(0)
-        for weights in part.null(permutations, seed):
+        if not drawn and permutations * len(part.observed) <= KEPT:
+            drawn = list(part.null(permutations, seed))
+        for weights in drawn or part.null(permutations, seed):
             null = part.statistic(weights)[:, live]
             below += np.bincount(np.searchsorted(order, null.ravel(), "right"), minlength=len(below))
             pairs += null.size
