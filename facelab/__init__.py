@@ -39,6 +39,7 @@ _FUNCTIONS = {
     "with_head": "facelab.training.objective",
     "record": "facelab.workbench.record",
     "record_groups": "facelab.workbench.record",
+    "record_missed": "facelab.workbench.record",
     "recorded": "facelab.workbench.record",
 }
 __all__ = [*_MODULES, *_FUNCTIONS]

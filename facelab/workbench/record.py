@@ -102,6 +102,33 @@ def record_groups(notebook: str, table: pd.DataFrame, units: Mapping[str, str] |
             record(f"{notebook}.group.{key}", value, (units or {}).get(task, ""), note=about)
 
 
+def record_missed(
+    notebook: str, scores: Mapping[str, float], found: int, missed: pd.DataFrame, note: str = ""
+) -> pd.DataFrame:
+    """Record how many faces were asked of nothing because no landmarks were found in them, as "NN.undetected_pct", and
+    what scores become when these count as wrong (general-model §4.1), as "NN.undetected.TASK".
+
+    notebook: its two digits. scores: task → score over the `found` faces, in the task's own metric. missed: labels of
+    the others; `transfer.selection.with_missed` says how each counts, and what is raised. Returns a row per task,
+    columns "found" and "all".
+
+    >>> record_missed("05", {"gender": 1.0}, 3, pd.DataFrame({"gender": ["male"]}))
+            found   all
+    gender    1.0  0.75
+    >>> recorded().loc["05.undetected_pct", "value"]
+    25.0
+    """
+    from facelab.transfer import heads, selection
+
+    every = found + len(missed)
+    record(f"{notebook}.undetected_pct", 100 * len(missed) / every, "%", note=f"of {every} faces, by MTCNN's O-Net")
+    of_all = {task: selection.with_missed(task, score, found, missed) for task, score in scores.items()}
+    about = "; ".join(part for part in (note, "a missed face counted as wrong") if part)
+    for task, value in of_all.items():
+        record(f"{notebook}.undetected.{task}", value, heads.metric(task), note=about)
+    return pd.DataFrame({"found": pd.Series(scores, dtype=float), "all": pd.Series(of_all, dtype=float)})
+
+
 def _number(key: str, name: str, number) -> int | float:
     """A plain Python number (JSON knows no arrays of one); whole numbers stay whole."""
     if hasattr(number, "item"):

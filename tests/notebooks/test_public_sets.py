@@ -16,7 +16,7 @@ from facelab.workbench import plots, runner
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 TAKE = [
-    ("01", "mtfl"), ("01", "fer2013"), ("02", "mtfl"), ("03", "utkface"), ("04", "utkface"), ("05", "utkface"),
+    ("01", "mtfl"), ("01", "fer2013"), ("02", "mtfl"), ("03", "utkface"), ("03", "mtfl"), ("04", "utkface"), ("05", "utkface"),
     ("06", "utkface"),
 ]  # fmt: skip
 FRAME, FINE = (255, 0, 255), {"quality": 95, "subsampling": 0}
@@ -80,7 +80,8 @@ def test_a_public_set_is_asked_and_not_shown(number, name, photos):
     tasks = {"mtfl": "gender", "utkface": "gender", "fer2013": "expression"}[name]
     assert any(f".{tasks}." in key or key.endswith(f".{tasks}") for key in outcome.results)
     assert not [key for key in outcome.results if ".valence" in key or ".pitch" in key or ".pose" in key]
-    assert ("05.undetected_pct" in outcome.results) == (number == "05")
+    assert (f"{number}.undetected_pct" in outcome.results) == (number in ("03", "04", "05", "06"))
+    assert (f"{number}.undetected.gender" in outcome.results) == (number in ("03", "04", "05", "06"))
     assert_nobody_is_shown(done.folder / f"{outcome.notebook}.ipynb")
 
 
