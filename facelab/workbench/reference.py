@@ -101,7 +101,9 @@ def describe(results: dict, name: str) -> str:
         number = notebook[:2]
         parameters = ", ".join(f"{k} = {v}" for k, v in run["parameters"].items())
         lines += [f"## {run['title']}", ""]
-        lines += [f"{parameters}; {about['minutes'][notebook]:.1f} minutes.", ""]
+        commit = run.get("commit")
+        made = f"; commit {commit['id'][:10]}{' with changes' if commit['dirty'] else ''}" if commit else ""
+        lines += [f"{parameters}; {about['minutes'][notebook]:.1f} minutes{made}.", ""]
         lines += ["| result | value | 95 % interval | unit | paper | note |", "|---|---:|---:|---|---:|---|"]
         lines += [_row(key, entry) for key, entry in results.items() if key.startswith(f"{number}.")]
         lines.append("")
@@ -115,8 +117,6 @@ def describe(results: dict, name: str) -> str:
         f"- device: {about['device']}",
         f"- versions: {versions}",
     ]
-    if commit := about["commit"]:
-        lines.append(f"- commit: {commit['id'][:10]}{' with changes' if commit['dirty'] else ''}")
     return "\n".join(lines) + "\n"
 
 
@@ -196,12 +196,14 @@ def commands(root: Path) -> dict[str, str]:
 
 
 def refresh(root: Path) -> list[Path]:
-    """Set the numbers of the pages below `root` from the committed results, and write the page beside the papers and
-    the model cards again where their lists are there. The pages that changed."""
+    """Set the numbers of the pages below `root` from the committed results, and write the runs' own pages, the page
+    beside the papers and the model cards again where their lists are there. The pages that changed."""
     folder, known, fresh = root / "reports" / "reference", committed(root), {}
     for page in PAGES:
         if (root / page).exists():
             fresh[root / page] = interpolate((root / page).read_text(encoding="utf-8"), known)
+    for run in folder.glob("*/results.json"):
+        fresh[run.parent / "README.md"] = describe(read(run.parent), run.parent.name)
     if (folder / papers.LIST).exists():
         listed = papers.read((folder / papers.LIST).read_text(encoding="utf-8"))
         fresh[folder / papers.PAGE] = papers.write(listed, known, commands(root))

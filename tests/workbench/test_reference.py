@@ -124,8 +124,20 @@ def test_publishing_what_was_never_run(tmp_path):
 def test_refreshing_the_page(tmp_path):
     folder = tmp_path / "reports" / "reference" / "rendered"
     folder.mkdir(parents=True)
-    (folder / "results.json").write_text(json.dumps(RESULTS))
+    about = {
+        "minutes": {"02_curves": 1.0},
+        "versions": {},
+        "profile": "full",
+        "seeds": [3],
+        "data": [],
+        "device": "cpu",
+    }
+    made = {"title": "Curves", "parameters": {"seed": 3}, "commit": {"id": "0123456789abcdef", "dirty": True}}
+    results = RESULTS | {"run": about | {"notebooks": {"02_curves": made}}}
+    (folder / "results.json").write_text(json.dumps(results))
     (tmp_path / "README.md").write_text("<!--result 02.yaw.score .2f-->?<!--/result-->")
     assert reference.refresh(tmp_path)
     assert "-->0.96<" in (tmp_path / "README.md").read_text()
+    page = (folder / "README.md").read_text()
+    assert "seed = 3; 1.0 minutes; commit 0123456789 with changes." in page and "| 02.yaw.score |" in page
     assert not reference.refresh(tmp_path)
