@@ -1,6 +1,6 @@
 """Networks: `load` one by its name, `wrap` your own, `embed` faces; `SOURCES` says what each of the six sources is.
-`detect` finds faces in photos, `faces_in` makes a face set of a folder of them, `ready` aligns a public set, `missed`
-are its faces that could not be aligned.
+`detect` finds faces in photos, `faces_in` makes a face set of a folder of them, `photographs` reads a public set to be
+asked, `ready` aligns it, `missed` are its faces that could not be aligned.
 """
 
 from facelab.nets.detect import Detections, detect
@@ -10,7 +10,7 @@ from facelab.nets.load import load
 from facelab.nets.locate import locate
 from facelab.nets.net import Net, wrap
 from facelab.nets.photos import Found, faces_in
-from facelab.nets.ready import missed, ready
+from facelab.nets.ready import missed, photographs, ready
 from facelab.nets.sources import SOURCES, Source, table
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "locate",
     "missed",
+    "photographs",
     "ready",
     "table",
     "wrap",

@@ -8,11 +8,30 @@ import numpy as np
 from facelab.errors import whole
 from facelab.faces.duplicates import duplicates
 from facelab.faces.faceset import FaceSet
+from facelab.faces.load import load
 from facelab.faces.report import Report
 from facelab.nets.locate import locate
+from facelab.nets.sources import SOURCES
 
 log = logging.getLogger(__name__)
 UNSEEN, COPY = "no landmarks are known or found", "nearly the same picture as an earlier one"
+
+
+def photographs(name: str) -> FaceSet:
+    """The public set of that name, to ask the sources of: without pictures that cannot be read, and without the part
+    that a source was trained on and would know by heart (FER2013's training part, by `expression`).
+
+    Read from where `fl.faces.load` finds it, whose errors are these.
+
+        people = fl.nets.ready(fl.nets.photographs("utkface"), 2400)
+    """
+    faces = load(name, broken="skip")
+    for source in SOURCES.values():
+        if source.saw and source.saw[0] == name:
+            seen = (faces.labels["split"] == source.saw[1]).to_numpy()
+            log.info("%s: %d faces are left out: %s was trained on them", name, seen.sum(), source.name)
+            faces = faces[~seen]
+    return faces
 
 
 def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int = 0, device="auto") -> FaceSet:
@@ -25,7 +44,7 @@ def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int 
     of those drawn, and why, after what its reader left out; a log line (INFO) tells how many. ValueError: an empty set,
     `most` below 1, no face with landmarks.
 
-        people = ready(fl.faces.load("utkface", root="UTKFace"), 2400)
+        people = fl.nets.ready(fl.nets.photographs("utkface"), 2400)
     """
     rows, chosen, seen = _drawn(faces, most, seed, device)
     if not seen.any():
@@ -45,7 +64,7 @@ def missed(faces: FaceSet, most: int | None = None, *, seed: int = 0, device="au
     there are none. What is scored on the others alone flatters; `transfer.selection.with_missed` counts these as wrong.
     Arguments and errors are those of `ready`.
 
-        others = missed(fl.faces.load("utkface", root="UTKFace"), 2400)
+        others = fl.nets.missed(fl.nets.photographs("utkface"), 2400)
     """
     _, chosen, seen = _drawn(faces, most, seed, device)
     return chosen[~seen]

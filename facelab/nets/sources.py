@@ -78,7 +78,8 @@ class Source(WeightFile):
     size: side of the chip in pixels; template: (5, 2) landmarks in the chip, None: the whole image; mean, std:
     (x − mean) / std per channel; grey: one channel, the luma, instead of RGB. embedding: the submodule whose mean over
     the image is the embedding. build: from the file to the module. decode: from the module's output (n, k) to what
-    `Net.predict` says (`predicts`, in words). measured: what it reached here, on which set by which protocol.
+    `Net.predict` says (`predicts`, in words). measured: what it reached here, on which set by which protocol. saw: a
+    public set and the part of it (its label `split`) that it was trained on, where that is one we read.
     """
 
     architecture: str
@@ -94,6 +95,7 @@ class Source(WeightFile):
     predicts: str
     measured: str
     grey: bool = False
+    saw: tuple[str, str] | None = None
 
 
 def get(name: str) -> Source:
@@ -276,6 +278,7 @@ SOURCES = {
             licence="MIT",
             architecture="mini-XCEPTION: 23 convolutions, 1,103 filters, 57 k parameters",
             trained_on="the training part of FER2013: 28,709 grey face crops of 48 px",
+            saw=("fer2013", "train"),
             size=64,
             template=placed(64, FER_FACE),
             mean=(127.5,),

@@ -6,7 +6,7 @@ import numpy as np
 
 from facelab.faces.faceset import FaceSet
 from facelab.faces.load import load
-from facelab.nets.ready import ready
+from facelab.nets.ready import photographs, ready
 
 
 def two(faces: str, size: Mapping, *, seed: int = 0, device="auto") -> tuple[list[FaceSet], FaceSet]:
@@ -25,7 +25,7 @@ def two(faces: str, size: Mapping, *, seed: int = 0, device="auto") -> tuple[lis
     if faces.startswith("rendered/"):
         everybody = load(faces, seed=seed, device=device)
     else:
-        everybody = ready(load(faces, broken="skip"), size["photos"], seed=seed, device=device)
+        everybody = ready(photographs(faces), size["photos"], seed=seed, device=device)
     first, people = everybody.parts((0.6, 0.4), seed=seed)
     return [first], people
 

@@ -37,6 +37,13 @@ def test_a_picture_that_is_there_twice_stays_once(faces):
     assert 7 in set(kept) and 20 not in set(kept) and len(kept) == 29
 
 
+def test_what_a_source_was_trained_on_is_left_out(faces, monkeypatch):
+    labels = faces.labels.assign(split=["train", "test", "validation"] * 10)
+    monkeypatch.setattr(sys.modules["facelab.nets.ready"], "load", lambda name, broken: replace(faces, labels=labels))
+    assert set(nets.photographs("fer2013").labels["split"]) == {"test", "validation"}
+    assert len(nets.photographs("fer2013")) == 20 and len(nets.photographs("mtfl")) == 30
+
+
 def test_landmarks_are_looked_for_where_some_are_missing(faces, monkeypatch):
     looked = []
 

@@ -54,7 +54,8 @@ def photos(tmp_path, monkeypatch):
         pose = 1 + np.digitize(row["yaw"], (-45, -15, 15, 45))
         smile, glasses = (1 if row[name] == "yes" else 2 for name in ("smile", "glasses"))
         lines.append(f"net_7876\\{i}.jpg {points} {gender + 1} {smile} {glasses} {pose}")
-        shown = fer / ("Training" if i < 180 else "PrivateTest") / row["expression"]
+        part = "Training" if i < 60 else "PublicTest" if i < 180 else "PrivateTest"
+        shown = fer / part / row["expression"]
         shown.mkdir(parents=True, exist_ok=True)
         picture.convert("L").resize((48, 48)).save(shown / f"{i}.png")
         whose = f"Person_{int(row['identity'])}"
