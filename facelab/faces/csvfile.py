@@ -25,7 +25,8 @@ def from_csv(file: str | Path, *, root: str | Path | None = None, size: int = 12
     Its column `path` (or `file`) says where the pictures are, below root (the CSV's own folder). Columns named as in
     `facelab.tasks` are labels of tasks and must hold what those allow; others are kept as they are, with a warning in
     the log where a name is nearly that of a task. Ten columns landmark_0_x, landmark_0_y … landmark_4_y are the
-    landmarks in pixels of the stored picture. An empty cell is a missing label. rows and broken as for `load`.
+    landmarks in pixels of the stored picture. An empty cell is a missing label; a second row of a picture is left out.
+    rows and broken as for `load`.
     ValueError: no such column, a label that its task does not allow, a picture that cannot be read. FileNotFoundError:
     no such file, or none of the pictures is there.
 
@@ -47,7 +48,7 @@ def from_csv(file: str | Path, *, root: str | Path | None = None, size: int = 12
     landmarks = _landmarks(file, table)
     table = table.drop(columns=[c for c in MARKS if c in table])
     _check(file, table)
-    listing = Listing(table, landmarks, np.full((len(table), 4), np.nan))
+    listing = Listing(table, landmarks, np.full((len(table), 4), np.nan)).once()
     there = about(root, [*dict.fromkeys(table["file"])])
     data = DataSet(
         name=file.stem,
@@ -98,9 +99,10 @@ def _check(file: Path, table: pd.DataFrame) -> None:
     """Every task can read its labels, and names that are nearly those of tasks are pointed out."""
     known = {column: task for task in tasks.TASKS.values() for column in task.columns}
     for task in {known[c].name: known[c] for c in table if c in known}.values():
-        if set(task.columns) <= set(table):
+        others = {c: np.nan for c in task.columns if c not in table}  # of several labels a table may have some
+        if not others or task.kind == "labels":
             try:
-                task.encode(table)
+                task.encode(table.assign(**others))
             except ValueError as error:
                 raise ValueError(f"{file}: {error}") from error
     for column in table:

@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 from facelab.errors import unknown
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+READ = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
+UNREAD = (".heic", ".heif", ".dng", ".nef", ".cr2", ".arw")  # pictures all the same: named, and not passed over
+ENDINGS = READ + UNREAD
 _ORIENTATION = 0x0112  # EXIF tag: how the stored pixels are to be turned
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -57,14 +59,19 @@ def _open(file: str | Path) -> tuple[Image.Image, int]:
     try:
         with Image.open(file) as image:
             turned = image.getexif().get(_ORIENTATION, 1)
+            turned = turned if turned in range(1, 9) else 1  # as Pillow takes any other
             image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits
-                image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
+            if image.mode.startswith(("I", "F")):
+                values = np.asarray(image)
+                if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+                    raise ValueError("its values are no whole numbers of at most 16 bits")
+                image = Image.fromarray((values / 257).astype(np.uint8))
             if image.mode == "P" and "transparency" in image.info:  # or Pillow warns
                 image = image.convert("RGBA")
             return image.convert("RGB"), turned
     except _BROKEN as error:
-        raise ValueError(f"{file} cannot be read as an image ({error})") from error
+        hint = "; save it as JPEG or PNG" if Path(file).suffix.lower() in UNREAD else ""
+        raise ValueError(f"{file} cannot be read as an image ({error}{hint})") from error
 
 
 def _turn(points: np.ndarray, tag: int, size: tuple[int, int]) -> np.ndarray:

@@ -165,10 +165,11 @@ def originals(nets: Mapping[str, Net], faces: FaceSet) -> pd.Series:
             continue
         about, said = tasks.get(name), nets[name].predict(faces)
         if about.kind == "identity":
+            known = faces.labels[name].notna().to_numpy()
             counts = faces.labels[name].value_counts()
             if len(counts) < 2 or counts.iloc[0] < 2:
                 continue
-            found[name] = verify(said, faces.labels[name].to_numpy(), bootstraps=0, most=50_000).auc
+            found[name] = verify(said[known], faces.labels[name][known].to_numpy(), bootstraps=0, most=50_000).auc
         else:  # the gender network gives the probability of the second class alone
             found[name] = _mean(name, np.stack([1 - said, said], 1) if name == "gender" else said, faces.labels)
     return pd.Series(found, dtype=float)

@@ -89,6 +89,7 @@ def test_what_facelab_wrote_is_read_back(tmp_path):
         ("path,gender\na.png,M\n", "mine.csv: unknown gender class 'M': expected one of 'female', 'male'"),
         ("path,age\na.png,300\n", "mine.csv: age 300 is out of range: expected 0 to 120 years"),
         ("path,age\na.png,old\n", "mine.csv: labels of task 'age' must be numbers or missing"),
+        ("path,facial_hair:goatee\na.png,7\n", "mine.csv: facial_hair 7 is out of range: expected 0.0 to 1.0"),
         ("path,age\n", "mine.csv has no rows: expected one for each picture"),
         ("", "mine.csv cannot be read as a CSV file"),
         ("path,age\na.png,3\n,4\n", "mine.csv, row 2: the path is empty"),
@@ -116,6 +117,15 @@ def test_a_column_nearly_named_as_a_task_is_pointed_out(column, near, photos, ca
         faces = read(photos / "mine.csv", f"path,{column},camera\na.png,x,y\n")
     assert f"the column {column!r} is kept as it is: did you mean {near!r}?" in caplog.text
     assert caplog.text.count("did you mean") == 1 and column in faces.labels
+
+
+def test_a_second_row_of_a_picture_is_left_out_and_counted(photos, caplog):
+    with caplog.at_level(logging.WARNING):
+        faces = read(photos / "mine.csv", "path,age\na.png,3\nb.jpg,5\na.png,4\n")
+    assert faces.labels["age"].tolist() == [3, 5]
+    assert (
+        faces.report.counts == {"listed twice: its first row counts": 1} and "left out: 1 (listed twice" in caplog.text
+    )
 
 
 def test_missing_and_broken_pictures(photos, caplog):

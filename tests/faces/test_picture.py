@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facelab.faces import picture
+from facelab.faces import folder, picture
 
 TURNED = {  # what a camera turned this way would have stored, by EXIF tag
     1: lambda a: a,
@@ -52,6 +52,26 @@ def test_points_stay_on_their_pixels(tag, size, tmp_path):
     np.testing.assert_allclose(moved, found(image), atol=0.35)
     np.testing.assert_allclose(moved, picture.read(save(tmp_path / "two.png", spots()), size,
                                                    [(5, 7), (33, 20), (12, 26)])[1], atol=1e-4)  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", [0, 9])
+def test_a_rotation_tag_that_means_nothing_turns_nothing(tag, tmp_path):
+    image, moved = picture.read(save(tmp_path / "one.png", spots(), tag), 40, found(spots().transpose(2, 0, 1)))
+    np.testing.assert_allclose(moved, found(image), atol=0.35)
+
+
+@pytest.mark.parametrize("values", [np.full((8, 8), 70_000, np.int32), np.full((8, 8), 0.5, np.float32)])
+def test_values_that_are_no_pixels_are_named(values, tmp_path):
+    Image.fromarray(values).save(tmp_path / "one.tif")
+    with pytest.raises(ValueError, match=r"one\.tif cannot be read as an image \(its values are no whole numbers"):
+        picture.read(tmp_path / "one.tif", 8)
+
+
+def test_a_picture_in_a_form_that_is_not_read_is_named(tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    assert folder.listed(tmp_path) == ["IMG_1.HEIC"]
+    with pytest.raises(ValueError, match=r"IMG_1\.HEIC cannot be read as an image .*save it as JPEG or PNG"):
+        picture.read(tmp_path / "IMG_1.HEIC", 8)
 
 
 @pytest.mark.parametrize("tag", TURNED)

@@ -1,5 +1,7 @@
 """Choosing among codes: combinations, the best by validation, ranks, groups."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,5 +116,7 @@ def test_the_sources_own_answers_are_scored_without_learning():
     }
     found = selection.originals(nets, faces)
     assert found.to_dict() == {"identity": 1.0, "age": 1.0, "gender": 0.75}
+    three = faces.labels.assign(identity=["a", "a", "b", None])
+    assert selection.originals(nets, replace(faces, labels=three))["identity"] == 1.0
     alone = fl.faces.FaceSet("two", faces.images[:2], labels[:2].assign(identity=["a", "b"]), faces.landmarks[:2])
     assert "identity" not in selection.originals(nets, alone)

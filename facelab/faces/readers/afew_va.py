@@ -20,11 +20,11 @@ def read(root: Path, files: list[str]) -> Listing:
             continue
         try:
             about = json.loads((root / file).read_text(encoding="utf-8"))
-            frames, actor = about["frames"], about.get("actor")
+            frames, actor = about["frames"].items(), about.get("actor")
         except (ValueError, KeyError, TypeError, AttributeError):
             skipped.append((file, "no clip with frames"))
             continue
-        for number, frame in frames.items():
+        for number, frame in frames:
             path = (clip.parent / f"{number}.png").as_posix()
             try:
                 row = {

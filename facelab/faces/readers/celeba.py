@@ -91,6 +91,8 @@ def _file(root: Path, name: str, *, header: bool = False) -> pd.DataFrame | None
             table = pd.read_csv(file, sep=r"\s+", skiprows=2, header=None, names=["file", *columns], index_col=0)
         else:
             table = pd.read_csv(file, sep=r"\s+", header=None, index_col=0)
+        if "file" in table:  # pandas has taken one more column for the names of the rows
+            raise ValueError("its rows have more values than its header has names")
         if table.shape[1] == 0 or not all(map(pd.api.types.is_numeric_dtype, table.dtypes)):
             raise ValueError("some of its values are no numbers")
         if table.index.has_duplicates:

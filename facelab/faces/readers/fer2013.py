@@ -11,7 +11,8 @@ from facelab.faces.readers.dataset import DataSet
 from facelab.faces.readers.listing import Listing, first, listed
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test", "train": "train", "test": "test"}
+SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+FOLDERS = SPLITS | {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 CSV = ("fer2013.csv", "icml_face_data.csv", "fer2013/fer2013.csv")
 _SIDE = 48
 
@@ -19,8 +20,9 @@ _SIDE = 48
 def read(root: Path, files: list[str]) -> Listing:
     """fer2013.csv (emotion, pixels, Usage), or pictures in folders Usage/expression.
 
-    Split: Training is train, PublicTest validation, PrivateTest test, as in the contest. Folders called train and test
-    are taken at their word: in copies that have only these two, test may hold both parts of the contest's test.
+    Split: Training is train, PublicTest validation, PrivateTest test, as in the contest. Folders called train, test,
+    validation or val are taken at their word: in copies that have only train and test, test may hold both parts of the
+    contest's test.
     """
     csv = first(root, *CSV)
     return _from_csv(csv, root) if csv else _from_folders(files)
@@ -56,12 +58,15 @@ def _from_folders(files: list[str]) -> Listing:
     rows, skipped = [], []
     for file in files:
         parts = Path(file).parts
-        if Path(file).suffix.lower() not in ENDINGS or len(parts) < 3 or parts[-3] not in SPLITS:
+        if Path(file).suffix.lower() not in ENDINGS:
+            continue
+        if len(parts) < 3 or parts[-3] not in FOLDERS:
+            skipped.append((file, "in no folder of a part and an expression, such as Training/happy"))
             continue
         if parts[-2].lower() not in EXPRESSIONS:
             skipped.append((file, "its folder is no expression"))
             continue
-        rows.append({"file": file, "expression": parts[-2].lower(), "split": SPLITS[parts[-3]]})
+        rows.append({"file": file, "expression": parts[-2].lower(), "split": FOLDERS[parts[-3]]})
     return listed(rows, skipped)
 
 

@@ -11,6 +11,8 @@ from scipy.io import loadmat
 
 from facelab import tasks
 
+TWICE = "listed twice: its first row counts"
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -42,6 +44,11 @@ class Listing:
             pixels=None if self.pixels is None else self.pixels[rows],
         )
 
+    def once(self) -> "Listing":
+        """The first row of each picture, or of each box in it; the others count as skipped."""
+        boxes = pd.DataFrame(np.nan_to_num(self.boxes, nan=-1.0))
+        return self.without(boxes.assign(file=self.table["file"].to_numpy()).duplicated().to_numpy(), TWICE)
+
     def without(self, bad: np.ndarray, why: str) -> "Listing":
         """The others, with those in the mask `bad` counted as skipped."""
         kept, skipped = self[np.flatnonzero(~bad)], [(file, why) for file in self.table["file"][bad]]
@@ -51,7 +58,7 @@ class Listing:
 def listed(rows: list[dict], skipped: list[tuple[str, str]], pixels=None) -> Listing:
     """A listing from one dict per picture: `file`, labels, and perhaps `landmarks` (5, 2) and `box`.
 
-    A picture whose number is outside the range of its task is skipped.
+    A picture whose number is outside the range of its task is skipped, and so is a second row of the same picture.
 
     >>> found = listed([{"file": "a.jpg", "age": 30}, {"file": "b.jpg", "age": 300}], [])
     >>> found.table["age"].tolist(), found.skipped
@@ -65,7 +72,7 @@ def listed(rows: list[dict], skipped: list[tuple[str, str]], pixels=None) -> Lis
         if (found := row.pop("box", None)) is not None:
             boxes[i] = found
     table = pd.DataFrame(rows) if rows else pd.DataFrame({"file": []})
-    listing = Listing(table, points, boxes, list(skipped), pixels)
+    listing = Listing(table, points, boxes, list(skipped), pixels).once()
     for task in tasks.TASKS.values():
         if task.kind != "regression" or task.name not in listing.table:
             continue

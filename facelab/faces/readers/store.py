@@ -19,7 +19,7 @@ from facelab.faces.readers.listing import Listing
 from facelab.faces.report import Report
 
 log = logging.getLogger(__name__)
-_FORM = 1  # raised when pictures are made square in another way, so that no stale set is read
+_FORM = 2  # raised when pictures are made square in another way, so that no stale set is read
 UNREADABLE, ABSENT, UNLABELLED = "cannot be read as an image", "listed, but not there", "there, but not listed"
 
 

@@ -9,7 +9,7 @@ from facelab.faces.readers.listing import Listing, told_by_name
 
 GENDERS = ("male", "female")
 ETHNICITIES = ("white", "black", "asian", "indian", "other")
-_NAME = re.compile(r"(\d+)_([01])_([0-4])_\d+\.jpg(\.chip\.jpg)?", re.IGNORECASE)
+_NAME = re.compile(r"(\d+)_([01])_([0-4])_\d+ ?\.?jpg(\.chip\.jpg)?", re.IGNORECASE)  # two names have a typing error
 
 
 def read(root: Path, files: list[str]) -> Listing:

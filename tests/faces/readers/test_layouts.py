@@ -1,6 +1,7 @@
 """Every reader on its official layout, written small: each label of each picture, its landmarks, its mirror image."""
 
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -170,10 +171,26 @@ def test_older_and_other_forms(layouts, tmp_path):
     (tmp_path / "c" / "icml_face_data.csv").write_text("".join(f"{a}, {c}, {b}\n" for a, b, c in rows))
     csv.unlink()
     assert read("fer2013", tmp_path / "c").labels["expression"].tolist() == ["angry", "happy", "neutral"]
+    (tmp_path / "d").mkdir()
+    layouts["fer2013 folders"](tmp_path / "d")
+    (tmp_path / "d" / "PublicTest").rename(tmp_path / "d" / "val")
+    assert set(read("fer2013", tmp_path / "d").labels["split"]) == {"train", "validation", "test"}
+    (tmp_path / "e").mkdir()
+    layouts["utkface"](tmp_path / "e")
+    name = next((tmp_path / "e").rglob("*.jpg.chip.jpg"))
+    for typo in ("24_0_1_20170116220224657 .jpg.chip.jpg", "55_0_0_20170116232725357jpg.chip.jpg"):
+        shutil.copy(name, name.with_name(typo))
+    assert {24, 55} <= set(read("utkface", tmp_path / "e").labels["age"])
 
 
 DAMAGE = {  # layout: (file, what is put in place of what, why its rows are left out, how many)
     "mtfl": ("training.txt", ("2 1 2 1", "2 1 2 9"), "no row of 10 numbers and 4 classes", 1),
+    "mtfl twice": (
+        "training.txt",
+        ("net_7876/0001.jpg", "lfw_5590\\Ann_Lee_0001.jpg"),
+        "listed twice: its first row",
+        1,
+    ),
     "fer2013": ("fer2013.csv", ("30 30", "30 300"), "no 48 × 48 pixels of 0 to 255", 1),
     "celeba": ("list_attr_celeba.txt", ("-1 -1 -1  1  1 -1  1", "-1 -1"), "not as many values as attributes", 1),
     "rafdb": ("EmoLabel/list_patition_label.txt", (".jpg 4", ".jpg 9"), "no picture of train or test with a class", 1),
@@ -213,6 +230,7 @@ NAMES = {
     "lfw": ("lfw_funneled/Ann_Lee/Bo_0001.jpg", "name is not Name/Name_0001.jpg"),
     "london": ("neutral_front/999_03.jpg", "no row in the table of people"),
     "fer2013 folders": ("Training/bored/a.png", "its folder is no expression"),
+    "fer2013 folders else": ("more/happy/a.png", "in no folder of a part and an expression"),
     "headpose": ("Person15/person15.jpg", "name is not person, series, number, tilt and pan"),
     "agedb": ("12_Someone_f.jpg", "name is not number_person_age_gender.jpg"),
     "fgnet": ("images/portrait.jpg", "name is not person, A and age"),
@@ -229,9 +247,10 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_without_labels_are_left_out_and_counted(name, layouts, tmp_path):
-    whole = len(layouts[name](tmp_path))
     file, why = NAMES[name]
-    (tmp_path / file).parent.mkdir(exist_ok=True)
+    name = name.removesuffix(" else")
+    whole = len(layouts[name](tmp_path))
+    (tmp_path / file).parent.mkdir(exist_ok=True, parents=True)
     (tmp_path / file).write_bytes(next(tmp_path.rglob("*.[jpJP][npNP]*[gG]")).read_bytes())
     faces = read(name, tmp_path)
     assert len(faces) == whole
@@ -277,6 +296,7 @@ def test_faces_not_found_are_left_out_of_imdb(layouts, tmp_path):
     [
         ("celeba", "list_attr_celeba.txt", "Young\n000001.jpg 1\n", "it begins with 'Young', not with the number"),
         ("celeba", "list_attr_celeba.txt", "1\nYoung\n000001.jpg yes\n", "some of its values are no numbers"),
+        ("celeba", "list_attr_celeba.txt", "1\nYoung\n000001.jpg 1 1\n", "its rows have more values than its header"),
         ("celeba", "identity_CelebA.txt", "000001.jpg 7\n000001.jpg 8\n", "it has two rows of 000001.jpg"),
         (
             "adience",
