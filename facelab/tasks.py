@@ -65,7 +65,8 @@ class Task:
         if self.kind == "identity":
             return pd.factorize(table[self.name])[0].astype(np.int64)
         if self.kind == "classes":
-            column = table[self.name]
+            column = table[self.name]  # pandas makes True and False of these words
+            column = column.map(lambda value: str(value) if isinstance(value, (bool, np.bool_)) else value)
             codes = pd.Index(self.classes).get_indexer(column).astype(np.int64)
             strange = (codes < 0) & column.notna().to_numpy()
             if strange.any():

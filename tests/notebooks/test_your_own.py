@@ -103,6 +103,13 @@ def test_an_own_task_is_made_of_its_column(brought, walk):
     assert tasks.get("mood").kind == "classes" and tasks.get("mood").classes == ("dark", "light")
     walk("columns", faces_csv=str(brought / "photos" / "mine.csv"), task="brightness")
     assert tasks.get("brightness").kind == "regression"
+    for missing in ([], [7]):  # a column of True and False, whole or not
+        lit = (table["brightness"] > 120).astype(object)
+        lit[missing] = None
+        table.assign(lit=lit).to_csv(brought / "photos" / "mine.csv", index=False)
+        found = walk("words", faces_csv=str(brought / "photos" / "mine.csv"), task="lit")["everything"]
+        assert tasks.get("lit").classes == ("False", "True")
+        assert (found.encode("lit") == np.where(lit.isna(), -1, lit.eq(True))).all()
     with pytest.raises(
         ValueError, match=r"column 'path' has 120 different texts: expected numbers, or 2 to 20 classes"
     ):
