@@ -51,7 +51,8 @@ class Reading:
         return pd.DataFrame([row | {"majority": self.majority, "images": len(self.rows)}])
 
     def groups(self, table) -> pd.DataFrame:
-        """The score for each gender, ethnic group and age band of the test people: by, group, faces, accuracy.
+        """The score for each gender, ethnic group and age band of the test people: by, group, faces, accuracy; no row
+        where nothing of these is known.
 
         table: the response table it was read from, or its faces. For identity the AUC among the group's own faces,
         which is harder than among all.
@@ -70,7 +71,7 @@ class Reading:
                 found[-1]["accuracy"] = (
                     _auc(self.said[mask], people[mask]) if self.task == "identity" else _mean(self.right[mask])
                 )
-        return pd.DataFrame(found)
+        return pd.DataFrame(found, columns=["by", "group", "faces", "accuracy"])
 
 
 class Reader:

@@ -177,7 +177,8 @@ def originals(nets: Mapping[str, Net], faces: FaceSet) -> pd.Series:
 
 def groups(said: Mapping[str, np.ndarray], labels: pd.DataFrame) -> pd.DataFrame:
     """The score of each target (columns) in each gender, ethnic group and age band: accuracy, mean absolute error in
-    the task's unit, or error rate; and how many faces. said: target → what is said of the faces that `labels` are of.
+    the task's unit, or error rate; and how many faces. No row where none of these is known. said: target → what is said
+    of the faces that `labels` are of.
     """
     own = labels.reset_index(drop=True)
     by = {name: own[name] for name in ("gender", "ethnicity") if name in own}
@@ -190,7 +191,8 @@ def groups(said: Mapping[str, np.ndarray], labels: pd.DataFrame) -> pd.DataFrame
             mask = (column == group).to_numpy()
             rows[name, str(group)] = {t: _mean(t, one[mask], own[mask]) for t, one in said.items()}
             rows[name, str(group)]["faces"] = int(mask.sum())
-    return pd.DataFrame(rows).T.rename_axis(["by", "group"])
+    index = pd.MultiIndex.from_tuples(rows, names=["by", "group"]) if rows else pd.MultiIndex.from_arrays([[], []])
+    return pd.DataFrame(list(rows.values()), index=index, columns=[*said, "faces"])
 
 
 def _mean(task: str, said: np.ndarray, labels: pd.DataFrame) -> float:

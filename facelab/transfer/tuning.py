@@ -21,10 +21,10 @@ from facelab.nets import student
 from facelab.nets.net import Net
 from facelab.training.loop import fit
 from facelab.training.objective import Objective, present
-from facelab.transfer import distill, heads
+from facelab.transfer import distill, heads, selection
 from facelab.transfer.codes import Concat
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def tuned(
 
     start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head. part (n,): 0 training,
     1 validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
-    validation, constant, balanced, epochs, seconds (of training). Kept in the cache under all it depends on.
+    validation, constant, balanced, groups (a dict for each of `selection.groups`), epochs, seconds (of training). Kept
+    in the cache under all it depends on.
     """
     some = heads.few(faces.identities, part, share, seed=seed)
     about = {
@@ -115,6 +116,8 @@ def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
     row |= {"constant": done.objective.guess(truth), "balanced": heads.balanced(done.objective, said, truth.numpy())}
     if row["metric"] == "error":
         row |= {key: 1 - row[key] for key in ("score", "validation", "constant")}
+    groups = selection.groups({target: said}, test.labels).rename(columns={target: "score"})
+    row["groups"] = groups.reset_index().to_dict("records")
     seconds = float(done.history["seconds"].sum())
     return row | {"faces": len(train), "epochs": len(done.history), "seconds": seconds}
 

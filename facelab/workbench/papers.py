@@ -52,13 +52,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Item:
-    """A table or figure: what it shows, data and protocol of theirs and of ours, and its values."""
+    """A table or figure: what it shows, data and protocol of theirs and of ours, its values, and why they differ."""
 
     item: str
     shows: str
     values: tuple[Value, ...]
     theirs: str = ""
     ours: str = ""
+    why: str = ""
     none: str = ""
     notebook: str = ""
 
@@ -170,9 +171,15 @@ def _details(paper: Paper, item: Item, known) -> list[str]:
     lines = [f"## {paper.paper}, {item.item}", "", f"{item.shows[0].upper()}{item.shows[1:]}.", ""]
     lines += [f"- Theirs: {item.theirs}."] if item.theirs else []
     lines += [f"- Ours: {item.ours}."] if item.ours else []
-    if off := [_gap(v, known) for v in item.values if v.compared]:
-        above, below = sum(d > 0 for d in off), sum(d < 0 for d in off)
-        lines.append(f"- Of {len(off)} differences, {above} above and {below} below the published value.")
+    off: dict[str, list[float]] = {}  # by unit: a larger accuracy is better, a larger error worse
+    for v in item.values:
+        if v.compared:
+            off.setdefault(v.unit or "no unit", []).append(_gap(v, known))
+    if off:
+        counts = (f"{unit}: {sum(d > 0 for d in some)} above, {sum(d < 0 for d in some)} below"
+                  for unit, some in off.items())  # fmt: skip
+        lines.append(f"- Differences from the published value, by unit. {'; '.join(counts)}.")
+    lines += [f"- Why: {item.why}."] if item.why else []
     heads = ["value", "published", "ours", "95 % interval", "difference", "how ours was measured"]
     lines += ["", *_table(heads, "lrrlrl")]
     for v in item.values:

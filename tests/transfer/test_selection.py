@@ -120,3 +120,11 @@ def test_the_sources_own_answers_are_scored_without_learning():
     assert selection.originals(nets, replace(faces, labels=three))["identity"] == 1.0
     alone = fl.faces.FaceSet("two", faces.images[:2], labels[:2].assign(identity=["a", "b"]), faces.landmarks[:2])
     assert "identity" not in selection.originals(nets, alone)
+
+
+def test_groups_of_faces_of_which_nothing_is_known_are_none():
+    said = {"expression": np.eye(7)[:2]}
+    alone = selection.groups(said, pd.DataFrame({"expression": ["happy", "sad"]}))
+    assert len(alone) == 0 and alone.index.nlevels == 2 and list(alone) == ["expression", "faces"]
+    named = selection.groups(said, pd.DataFrame({"expression": ["neutral", "sad"], "gender": ["male", "female"]}))
+    assert named["expression"].to_dict() == {("gender", "female"): 0.0, ("gender", "male"): 1.0}

@@ -68,7 +68,7 @@ def test_a_difference_is_ours_less_published_in_the_papers_unit():
     listed = papers.read(one("values: [{of: gender, published: 40, unit: '%', ours: 03.gender.score, times: 100}]"))
     page = papers.write(listed, {"03.gender.score": ENTRY}, {"03": "facelab report 03"})
     assert "| gender | 40 % | 50 % | 40 … 60 | +10 | `03.gender.score`; 3 seeds |" in page
-    assert "Of 1 differences, 1 above and 0 below" in page
+    assert "by unit. %: 1 above, 0 below." in page
     assert "| `facelab report 03` |" in page
 
 
