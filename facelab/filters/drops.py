@@ -16,9 +16,9 @@ class Ablation:
     filters: what was taken, layer → indices. read: the layer the probe reads, or "embedding". metric: r2
     (pooled over targets) for numbers, balanced_accuracy for classes, over all faces by probes that had not
     seen the person. sets: one row per set ("found", or "random 0" …) and probe ("fixed", "refitted"): score,
-    and drop = the score with
-        nothing taken − that score.
-        A fixed probe has no bound below: a shift of its input that a refit would absorb can cost it any R².
+        and drop = the score with nothing taken − that score. A number said beyond the range of the labels
+        counts as its end: where nearly all is silenced, the few faces that still stir something would else
+        cost any R².
     summary: one row per probe: base, drop, random_drop (mean over the random sets) and difference = drop −
         random_drop, each with its 95 % interval: people re-drawn with replacement, and for the last two the
         random sets as well.
@@ -60,8 +60,10 @@ def compare(targets, people, task, base, changed, taken, read, how, folds, boots
 
 
 def _tally(task, targets, models, x, fold, people) -> np.ndarray:
-    cut = np.stack([model.cut for model in models])[fold]
-    return probes.tally(task, targets, probes.held_out(models, x, fold), cut, people)
+    cut, said = np.stack([model.cut for model in models])[fold], probes.held_out(models, x, fold)
+    if tasks.get(task).kind == "regression":
+        said = said.clip(targets.min(0), targets.max(0))
+    return probes.tally(task, targets, said, cut, people)
 
 
 def _summary(task, whole, tally, taken, read, how, bootstraps, seed) -> Ablation:

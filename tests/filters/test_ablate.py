@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from facelab import nets
 from facelab.faces.faceset import FaceSet
+from facelab.filters import drops
 from facelab.filters.ablate import ablate_columns, ablated, ablation
 from facelab.filters.responses import Responses, responses
 
@@ -329,3 +330,16 @@ def test_crafts_can_be_given_as_they_are():
         ablate_columns(made, "conv", elsewhere, "yaw")
     with pytest.raises(ValueError, match="layer 'conv' has no filter 6"):
         ablate_columns(made, "conv", [6], "yaw")
+
+
+def test_a_number_beyond_the_labels_counts_as_their_end():
+    """A filter that hardly ever stirs, and then wildly, cannot cost more than the labels reach."""
+    rng = np.random.default_rng(0)
+    yaw = rng.uniform(-60, 60, (200, 1))
+    x = np.hstack([yaw + rng.normal(size=(200, 1)), 1e-6 * rng.normal(size=(200, 1))])
+    wild = x.copy()
+    wild[:, 0] = 0
+    wild[::40, 0] = 1e6
+    lost = drops.compare(yaw, np.arange(200), "yaw", x, [wild], {"conv": [0]}, "conv", "zero", 5, 50, 0)
+    worst = 1 - (2 * 60) ** 2 / yaw.var()
+    assert (lost.sets["score"] > worst).all()
