@@ -14,7 +14,7 @@ import pandas as pd
 from facelab import errors
 from facelab.cost import count
 from facelab.filters import narrowing
-from facelab.filters.curves import TaskCurves
+from facelab.filters.curve import TaskCurves
 from facelab.filters.heads import with_head
 from facelab.filters.narrowing import Path
 from facelab.filters.planning import check_net

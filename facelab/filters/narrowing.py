@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from facelab.filters.curves import Curve, _knee_index
+from facelab.filters.curve import Curve, knee_index
 from facelab.filters.widths import Group
 
 THIN = 40
@@ -48,7 +48,7 @@ def path(group: Group, curves: dict[str, Curve], norms: dict, floor: float, mult
     steps = np.unique(np.concatenate([[], *share.values()]) * (1 + 1e-9) + 1e-12)
     gammas, stays, excess = [0.0], [np.ones(len(group.out), bool)], {name: [0.0] for name in curves}
     for gamma in steps[steps < 1]:
-        at = {name: _knee_index(c.num, c.rmse, c.null_rmse, gamma) for name, c in curves.items()}
+        at = {name: knee_index(c.num, c.rmse, c.null_rmse, gamma) for name, c in curves.items()}
         order = {name: _order(curves[name], index, norms[name]) for name, index in at.items()}
         stay = group.stay({name: order[name][: curves[name].num[index]] for name, index in at.items()})
         stay = _widen(group, stay, order, floor, multiple)

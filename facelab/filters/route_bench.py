@@ -12,7 +12,8 @@ from torch import nn
 from facelab import cache, cost, tasks
 from facelab.faces.faceset import FaceSet
 from facelab.filters import probes, sparse
-from facelab.filters.curves import TaskCurves, characteristic_curves
+from facelab.filters.curve import TaskCurves
+from facelab.filters.curves import characteristic_curves
 from facelab.filters.responses import responses
 from facelab.filters.route_rows import Row
 from facelab.filters.route_scores import score
