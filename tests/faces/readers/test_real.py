@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facelab.faces import load, readers, turn, turn_sign
+from facelab import nets
+from facelab.faces import lfw, load, readers, turn, turn_sign
 
 ROOTS = {"utkface": "UTKFace", "mtfl": "MTFL", "fer2013": "fer2013", "lfw": "lfw", "london": "london_set"}
 
@@ -97,3 +98,23 @@ def test_london_has_102_people_twice():
     assert faces.labels["smile"].value_counts().to_dict() == {"yes": 102, "no": 102}
     assert faces.labels["gender"].value_counts().to_dict() == {"male": 106, "female": 98}
     assert faces.labels["age"].notna().sum() == 200
+
+
+def test_lfw_has_its_official_pairs():
+    folder, files, pairs = lfw.protocol(root("lfw"))
+    each = pairs.groupby(["fold", "same"]).size()
+    assert len(pairs) == 6_000 and len(each) == 20 and (each == 300).all()
+    people = np.array([Path(file).parent.name for file in files])
+    assert ((people[pairs["first"]] == people[pairs["second"]]) == pairs["same"]).all()
+    assert all((folder / file).is_file() for file in files[::50])
+
+
+def test_the_detector_finds_the_face_in_the_middle_of_photographs_of_lfw():
+    """LFW's pictures were cut about a face that another detector had found: it lies in the middle."""
+    folder, files, _ = lfw.protocol(root("lfw"))
+    found = nets.faces_in([folder / file for file in files[::120]], size=64, cached=False, progress=False, device="cpu")
+    labels = found.faces.labels[found.faces.labels["face"] == 0].merge(found.photos, on="file")
+    assert len(found.unreadable) == 0 and len(found.undetected) <= 0.03 * len(found.photos)
+    x = (labels["left"] + labels["right"]) / 2 / labels["width"]
+    y = (labels["top"] + labels["bottom"]) / 2 / labels["height"]
+    assert (np.hypot(x - 0.5, y - 0.5) < 0.1).mean() > 0.9
