@@ -24,7 +24,9 @@ quantity, {alone} alone, with the reason. Values that a paper only draws are not
 **How to read a difference.** It is ours less published. Where theirs are photographs and ours are rendered faces, or a
 smaller network, it mixes all of that: it does not say that a method is better or worse. What can be compared is the
 order of rows within a table, shares that are kept or cut, and ratios. `photographs` in a command marks numbers of ours
-that are of photographs too.
+that are of photographs too. Notebooks 01 to 06 split photographs at random, by person, or where a set does not name its
+people by photograph, and leave out of FER2013 the part that a source was trained on; 07 and 08 keep the official parts
+(MTFL's and FER2013's test, LFW's ten folds).
 """
 
 
