@@ -112,7 +112,7 @@ def describe(results: dict, name: str) -> str:
         "## How it came about",
         "",
         f"- profile: {about['profile']}",
-        f"- seeds: {', '.join(map(str, about['seeds'])) or '–'}",
+        f"- first seed: {', '.join(map(str, about['seeds'])) or '–'}; how many followed is in the notes",
         f"- data: {', '.join(about['data']) or '–'}",
         f"- device: {about['device']}",
         f"- versions: {versions}",

@@ -54,7 +54,7 @@ def test_publishing_a_run(mixed, tmp_path):
     assert sorted(f.name for f in (published / "figures").iterdir()) == ["01-1.png", "01-2.png"]
     page = (published / "README.md").read_text(encoding="utf-8")
     assert "| 01.score | 0.5 | 0.4 … 0.6 | R² | 0.7 | smoke 0.5 |" in page
-    assert "- profile: smoke" in page and "- seeds: 0" in page
+    assert "- profile: smoke" in page and "- first seed: 0; how many" in page
 
 
 def test_publishing_leaves_what_was_not_run(mixed, tmp_path):
