@@ -153,7 +153,8 @@ def _card(name: str, card: Card, known: dict[str, dict]) -> list[str]:
     header = {"learned": about["learned"], "measured": about["measured"]}
     lines += [f"| {path} | {_shown(value)} |" for path, value in _flat(header)] + [""]
     if card.results:
-        lines += ["### What notebooks measured", "", "| result | value | 95 % interval | |", "|---|---:|---|---|"]
+        lines += ["### What notebooks measured", ""]
+        lines += ["| result | value | 95 % interval, or as noted | |", "|---|---:|---|---|"]
         for key in card.results:
             if key not in known:
                 raise unknown(f"result (card of {name})", key, known)

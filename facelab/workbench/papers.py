@@ -182,7 +182,7 @@ def _details(paper: Paper, item: Item, known) -> list[str]:
                   for unit, some in off.items())  # fmt: skip
         lines.append(f"- Differences from the published value, by unit. {'; '.join(counts)}.")
     lines += [f"- Why: {item.why}."] if item.why else []
-    heads = ["value", "published", "ours", "95 % interval", "difference", "how ours was measured"]
+    heads = ["value", "published", "ours", "95 % interval, or as noted", "difference", "how ours was measured"]
     lines += ["", *_table(heads, "lrrlrl")]
     for v in item.values:
         entry = known[v.ours] if v.ours else None

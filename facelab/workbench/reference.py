@@ -104,7 +104,10 @@ def describe(results: dict, name: str) -> str:
         commit = run.get("commit")
         made = f"; commit {commit['id'][:10]}{' with changes' if commit['dirty'] else ''}" if commit else ""
         lines += [f"{parameters}; {about['minutes'][notebook]:.1f} minutes{made}.", ""]
-        lines += ["| result | value | 95 % interval | unit | paper | note |", "|---|---:|---:|---|---:|---|"]
+        lines += [
+            "| result | value | 95 % interval, or as noted | unit | paper | note |",
+            "|---|---:|---:|---|---:|---|",
+        ]
         lines += [_row(key, entry) for key, entry in results.items() if key.startswith(f"{number}.")]
         lines.append("")
     versions = ", ".join(f"{package} {v}" for package, v in about["versions"].items() if v)
