@@ -20,7 +20,7 @@ def test_readme_quotes_the_reference_run():
     if not (folder / "results.json").exists():
         assert "<!--result" not in text, "README.md quotes a reference run that is not committed"
         return
-    assert text == reference.interpolate(text, reference.read(folder)), "run `facelab report --publish rendered`"
+    assert text == reference.interpolate(text, reference.committed(ROOT)), "run `facelab report --publish rendered`"
 
 
 def test_reference_pages_are_those_of_their_results():
