@@ -115,7 +115,7 @@ def record_missed(
     >>> record_missed("05", {"gender": 1.0}, 3, pd.DataFrame({"gender": ["male"]}))
             found   all
     gender    1.0  0.75
-    >>> recorded().loc["05.undetected_pct", "value"]
+    >>> float(recorded().loc["05.undetected_pct", "value"])
     25.0
     """
     from facelab.transfer import heads, selection

@@ -24,7 +24,7 @@ def test_photographs_are_split_by_person(monkeypatch):
         asked.append((faces, most))
         return faces
 
-    monkeypatch.setattr(crowds, "load", lambda name, broken: whole)
+    monkeypatch.setattr(crowds, "photographs", lambda name: whole)
     monkeypatch.setattr(crowds, "ready", ready)
     [first], people = crowds.two("mtfl", {"photos": 7}, device="cpu")
     assert asked == [(whole, 7)] and len(first) == 12 and len(people) == 8
