@@ -7,11 +7,23 @@ own, `age_band` and `over_40` from `age`.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 
 from facelab.errors import unknown
+
+
+def word(value):
+    """The class that a cell of a table names: pandas makes numbers and truth values of "1", "1.0" and "True".
+
+    >>> word(1.0), word(True), word("female")
+    ('1', 'True', 'female')
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return str(value)
+    return f"{value:g}" if isinstance(value, Real) and value == value else value
 
 
 @dataclass(frozen=True)
@@ -65,9 +77,8 @@ class Task:
         if self.kind == "identity":
             return pd.factorize(table[self.name])[0].astype(np.int64)
         if self.kind == "classes":
-            column = table[self.name]  # pandas makes True and False of these words
-            column = column.map(lambda value: str(value) if isinstance(value, (bool, np.bool_)) else value)
-            codes = pd.Index(self.classes).get_indexer(column).astype(np.int64)
+            column = table[self.name]
+            codes = pd.Index(self.classes).get_indexer(column.map(word)).astype(np.int64)
             strange = (codes < 0) & column.notna().to_numpy()
             if strange.any():
                 raise unknown(f"{self.name} class", column[strange].iloc[0], self.classes)

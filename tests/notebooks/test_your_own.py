@@ -106,10 +106,12 @@ def test_an_own_task_is_made_of_its_column(brought, walk):
     for missing in ([], [7]):  # a column of True and False, whole or not
         lit = (table["brightness"] > 120).astype(object)
         lit[missing] = None
-        table.assign(lit=lit).to_csv(brought / "photos" / "mine.csv", index=False)
-        found = walk("words", faces_csv=str(brought / "photos" / "mine.csv"), task="lit")["everything"]
-        assert tasks.get("lit").classes == ("False", "True")
-        assert (found.encode("lit") == np.where(lit.isna(), -1, lit.eq(True))).all()
+        for said, classes in ((lit, ("False", "True")), (lit.map({True: 1, False: 0}), ("0", "1"))):
+            table.assign(lit=said).to_csv(brought / "photos" / "mine.csv", index=False)
+            tasks.TASKS.pop("lit", None)
+            found = walk("named", faces_csv=str(brought / "photos" / "mine.csv"), task="lit")["everything"]
+            assert tasks.get("lit").classes == classes and set(found.labels["lit"].dropna()) == set(classes)
+            assert (found.encode("lit") == np.where(lit.isna(), -1, lit.eq(True))).all()
     with pytest.raises(
         ValueError, match=r"column 'path' has 120 different texts: expected numbers, or 2 to 20 classes"
     ):
