@@ -25,7 +25,8 @@ def from_csv(file: str | Path, *, root: str | Path | None = None, size: int = 12
     Its column `path` (or `file`) says where the pictures are, below root (the CSV's own folder). Columns named as in
     `facelab.tasks` are labels of tasks and must hold what those allow; others are kept as they are, with a warning in
     the log where a name is nearly that of a task. Ten columns landmark_0_x, landmark_0_y … landmark_4_y are the
-    landmarks in pixels of the stored picture. An empty cell is a missing label; a second row of a picture is left out.
+    landmarks in pixels of the stored picture. An empty cell is a missing label; a second row of a picture is left out;
+    pictures beside those that it lists are not looked at: a CSV may be a part of a set.
     rows and broken as for `load`.
     ValueError: no such column, a label that its task does not allow, a picture that cannot be read. FileNotFoundError:
     no such file, or none of the pictures is there.
