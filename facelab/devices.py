@@ -5,6 +5,8 @@ import os
 import joblib
 import torch
 
+BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # instructions of CPUs, as torch names them
+
 
 def device(name: str | torch.device = "auto") -> torch.device:
     """`"auto"` is `$FACELAB_DEVICE`, else CUDA where there is one, else the CPU. ValueError for a device this
@@ -25,6 +27,21 @@ def device(name: str | torch.device = "auto") -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= here:
         raise ValueError(f"device {name!r} is not here: torch {torch.__version__} finds {here} CUDA devices; use 'cpu'")
     return found
+
+
+def halves(place: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16.
+
+    Where a CPU has none, torch emulates it, and a training under autocast takes many times as long as in float32
+    (`tests/benchmarks/bench_precision.py`). False where torch cannot say (before `torch.cpu.get_capabilities`).
+
+    >>> halves(torch.device("cpu")) in (True, False)
+    True
+    """
+    if place.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name, False) for name in BF16)
 
 
 def jobs(name: str | torch.device = "auto") -> int:

@@ -83,9 +83,10 @@ def fit(
     rises to it over the first 30 % of the steps, "constant" stays. weight_decay: on matrices and filters, not on
     biases and norms. patience: stop after so many epochs without a better metric. loss: "smooth_l1" or "mse" for a
     regression. flip: about half of an epoch's faces are mirrored, and their labels (yaw changes sign). train: name
-    prefixes of the layers to train; the rest is frozen. precision: "32" or "bf16" (autocast). checkpoint: a folder; a
-    training that was killed goes on from its last complete epoch there, and ends in the same numbers. processes: each
-    takes its share of every batch (batch norm sees that share only); a script needs `if __name__ == "__main__":`.
+    prefixes of the layers to train; the rest is frozen. precision: "32" or "bf16" (autocast, where the
+    device has instructions for it; else float32). checkpoint: a folder; a training that was killed goes on from its
+    last complete epoch there, and ends in the same numbers. processes: each takes its share of every batch (batch norm
+    sees that share only); a script needs `if __name__ == "__main__":`.
 
     ValueError for names, settings, labels, shapes or splits that do not fit. FloatingPointError for a loss that is not
     finite: it names epoch, batch and faces; the network and the checkpoint are then as they were before.

@@ -14,6 +14,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
+from facelab import devices
+
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its own handler announces every start on stderr
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 
@@ -23,7 +25,8 @@ def fabric(place: torch.device, precision: str, processes: int, net) -> Fabric:
 
     ValueError for more processes than CUDA devices; TypeError where the network cannot be sent to other processes.
     """
-    settings = {"accelerator": place.type, "precision": PRECISIONS[precision], "plugins": [LightningEnvironment()]}
+    precision = PRECISIONS[precision if devices.halves(place) else "32"]
+    settings = {"accelerator": place.type, "precision": precision, "plugins": [LightningEnvironment()]}
     if processes == 1:
         return Fabric(devices=[place.index or 0] if place.type == "cuda" else 1, **settings)
     if place.type == "cuda" and (place.index is not None or processes > torch.cuda.device_count()):
@@ -40,6 +43,12 @@ def fabric(place: torch.device, precision: str, processes: int, net) -> Fabric:
                 "top of a module that can be imported, or give processes=1"
             ) from error
     return Fabric(devices=processes, strategy=DDPStrategy(start_method=_start(place)), **settings)
+
+
+def cast(place: torch.device, precision: str) -> torch.autocast:
+    """The context in which a network's pass is computed in "bf16" where the device has instructions for it; else, and
+    for "32", in float32."""
+    return torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16" and devices.halves(place))
 
 
 def launch(fabric: Fabric, loop: Callable):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from facelab import devices
 from facelab.errors import number, unknown, whole
 from facelab.training.optimizer import warmed
-from facelab.training.processes import PRECISIONS, reproducible
+from facelab.training.processes import PRECISIONS, cast, reproducible
 from facelab.transfer.codes import PCA, Rows
 from facelab.transfer.residual import Residual
 
@@ -40,8 +40,8 @@ class AE(PCA):
     of the steps and falls to 0 as a cosine. The linear path learns at a tenth of lr: its entries are that small.
     validation: the share of the faces held out: neither PCA nor the layers see them. The weights of the epoch with the
     least error on them are kept, epoch 0, PCA of the other faces, among them. precision: of training, "32" or "bf16"
-    (autocast: sooner where the processor has it). `groups` in `fit`: whose face each row
-    is; then whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
+    (autocast, where the device has instructions for it; else float32). `groups` in `fit`: whose face each row is; then
+    whole people are held out. Same seed, machine and number of threads → same numbers. device: where it
     trains and codes; arrays stay where they are and are read batch by batch, so memory maps may be larger than memory.
 
     After `fit`: net_ (the `Residual`), history_ (epoch, loss, val_loss: Eq. 3 on held-out faces, seconds), best_epoch_,
@@ -136,7 +136,7 @@ class AE(PCA):
         rest = [*net.encoder.parameters(), *net.decoder.parameters()]
         groups = [{"params": rest, "share": 1.0}, {"params": linear, "share": 0.1}]
         optimizer = torch.optim.Adam(groups, lr=self.lr, fused=True)
-        half = torch.autocast(place.type, torch.bfloat16, enabled=self.precision == "bf16")
+        half = cast(place, self.precision)
         noise = torch.Generator(place).manual_seed(self.seed)
         steps = math.ceil(len(train) / self.batch)
         history = [(0, math.nan, self._held_out(rows), 0.0)]

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -18,7 +17,7 @@ from facelab.nets.net import Net
 from facelab.training.inputs import CHUNK
 from facelab.training.objective import Objective
 from facelab.training.optimizer import make
-from facelab.training.processes import PRECISIONS, reproducible
+from facelab.training.processes import PRECISIONS, cast, reproducible
 from facelab.transfer.domains import Discriminator, reverse, triplet
 from facelab.transfer.mixture import Mixture, Part
 from facelab.transfer.rates import rate as rate_of
@@ -60,7 +59,8 @@ class MultiTask(nn.Module):
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a network is trained. steps: batches. lr: the highest rate (SGD, momentum 0.9); rate:
-    "exponential", "dynamic" (the paper's DR) or "plain" (`rates`). precision: "32" or "bf16" (autocast)."""
+    "exponential", "dynamic" (the paper's DR) or "plain" (`rates`). precision: "32" or "bf16" (autocast, where the
+    device has instructions for it; else float32)."""
 
     steps: int = 400
     lr: float = 0.05
@@ -237,13 +237,13 @@ def _train(net, mixture, weigh, by, rate, schedule, domain, seed, progress) -> p
     inputs, whose = mixture.inputs(net), torch.from_numpy(mixture.domain)
     optimizer = make("sgd", [*module.parameters(), *weigh.parameters()], schedule.lr, schedule.weight_decay)
     rows, drawn = [], torch.Generator().manual_seed(seed)
-    cast = torch.autocast(place.type, torch.bfloat16) if schedule.precision == "bf16" else nullcontext()
+    half = cast(place, schedule.precision)
     for step in tqdm(range(schedule.steps), desc=net.name, disable=not progress):
         at, rng = mixture.batch(step), np.random.default_rng([seed, 2, step])
         flip = torch.from_numpy(rng.random(len(at)) < 0.5)
         x = moved(inputs[at].to(place), flip.to(place), rng)
         targets = {t: _where(flip, mixture.mirrored[t][at], mixture.target[t][at]) for t in tasks}
-        with cast:
+        with half:
             features = module.features(x)
             outputs = module.read(features)
         losses, here = means(*loss_matrix(mixture.objectives, outputs, targets))
@@ -254,7 +254,7 @@ def _train(net, mixture, weigh, by, rate, schedule, domain, seed, progress) -> p
             weigh.update(losses, _norms(losses, here, by), here)
         total, apart = weigh.total(losses, here), float("nan")
         if domain:
-            with cast:
+            with half:
                 points = module.discriminator(reverse(features, domain))
             distance = triplet(points.float(), whose[at], generator=drawn)
             total, apart = total + distance, distance.item()

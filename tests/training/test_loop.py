@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import facelab as fl
-from facelab import tasks
+from facelab import devices, tasks
 from facelab.faces.faceset import FaceSet
 from facelab.nets import wrap
 from facelab.training import checkpoint
@@ -103,6 +103,15 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(faces, settings
         assert torch.equal(torch.get_rng_state(), state)
     same(runs[0], runs[1])
     assert runs[2].history["loss"].iloc[0] != runs[0].history["loss"].iloc[0]
+
+
+def test_bf16_is_for_devices_with_instructions_for_it(faces, monkeypatch):
+    losses = {}
+    for has in (True, False):
+        monkeypatch.setattr(devices, "halves", lambda place, has=has: has)
+        losses[has] = {p: fit(toy_net(), faces, precision=p).history["loss"].iloc[-1] for p in ("32", "bf16")}
+    assert losses[True]["bf16"] != losses[True]["32"] == losses[False]["32"] == losses[False]["bf16"]
+    assert losses[True]["bf16"] == pytest.approx(losses[True]["32"], rel=0.1)
 
 
 def test_one_epoch_of_plain_torch_gives_the_same_weights(faces):
