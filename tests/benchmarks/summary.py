@@ -71,6 +71,16 @@ def sparse(found: dict) -> str:
     )
 
 
+def precision(found: dict) -> str:
+    parts = [f"{row['net']} {row['float32_over_bf16']:.2f}" for row in found["rows"]]
+    return f"a step of training, time in float32 over that in bf16: {', '.join(parts)}"
+
+
+def instructions(found: dict) -> str:
+    has = found["run"]["instructions for bf16"]
+    return f"the processor, which has {'' if has else 'no '}instructions for bf16"
+
+
 def gpu(found: dict) -> str:
     parts = [f"{row['what']} ({row['of']}) {row['ratio']:.1f} ×" for row in found["rows"] if "ratio" in row]
     return f"CPU time over CUDA time: {', '.join(parts)}" if parts else "the CPU alone"
@@ -113,6 +123,7 @@ TABLES: dict[str, tuple[str, Callable[[dict], str], Callable[[dict], str]]] = { 
     "render": ("bench_render.py", render, said("not measured by parts")),
     "sources": ("bench_sources.py", sources, largest_source),
     "sparse": ("bench_sparse.py", sparse, runtimes_apart),
+    "precision": ("bench_precision.py", precision, instructions),
     "gpu": ("gpu.py", gpu, said("not measured by parts")),
     "detect": ("bench_detect.py", detect, said("not measured by parts")),
     "studio": ("bench_studio.py", studio, said("not measured by parts")),
