@@ -3,12 +3,13 @@ recorded results and what `transfer.served` measured group by group. Nothing is 
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from facelab import cache, cost, nets
 from facelab.errors import unknown
-from facelab.nets import narrow, pose, student, student_heads
+from facelab.nets import fairness, narrow, pose, student, student_heads
 from facelab.transfer import served
 from facelab.workbench import report
 
@@ -125,6 +126,23 @@ def measure(folder: Path, photos: str | Path | None = None, *, device="auto") ->
 def read(folder: Path) -> dict[str, dict]:
     """What was measured: name → recorded result."""
     return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+
+
+def said() -> dict[str, dict]:
+    """What the weight files say was measured when they were made, as pages quote it: weights/NAME.PATH → result, with
+    Wilson's interval for a share of so many faces."""
+    entries = {}
+    for name, card in CARDS.items():
+        rows = dict(_flat(cache.read_tensors(card.file)[1]["measured"]))
+        for path, value in rows.items():
+            if isinstance(value, (int, float)):
+                group, what = path.rpartition(": ")[::2]
+                n, low, high = rows.get(f"{group}: faces"), None, None
+                if n and what.endswith("share right"):
+                    low, high = map(float, fairness.wilson(value * n, n))
+                key = f"weights/{name}.{re.sub('[^A-Za-z0-9-]+', '_', path)}"
+                entries[key] = {"value": value, "low": low, "high": high, "unit": "", "paper": None, "note": path}
+    return entries
 
 
 def write(known: dict[str, dict]) -> str:

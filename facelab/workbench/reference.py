@@ -173,6 +173,7 @@ def committed(root: Path) -> dict[str, dict]:
         known |= {f"{prefix}{key}": entry for key, entry in read(run.parent).items() if key != "run"}
     if (folder / models.RESULTS).exists():
         known |= {f"models/{key}": entry for key, entry in models.read(folder).items()}
+        known |= models.said()
     if (folder / DETECT).exists():
         for row in json.loads((folder / DETECT).read_text(encoding="utf-8"))["rows"]:
             if row["what"] == "recall" and row["by"] == "all":
