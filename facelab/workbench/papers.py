@@ -17,16 +17,18 @@ _OPENING = """# Beside the papers
 
 Written by `facelab report --publish` from `papers.yaml` and the committed results; do not edit.
 
-{papers} papers, {items} numbered tables and figures, each with a row. Of the {published} published values listed,
-{compared} stand beside a number of ours from which a difference is formed, {apart} beside one that is not the same
-quantity, {alone} alone, with the reason. Values that a paper only draws are not guessed from its pictures.
+{papers} papers, {items} numbered tables and figures, each with a row. Of the {published} rows with a published value
+(one value has several rows where ours are of several sets), {compared} stand beside a number of ours from which a
+difference is formed, {apart} beside one that is not the same quantity, {alone} alone, with the reason. Values that a
+paper only draws are not guessed from its pictures.
 
 **How to read a difference.** It is ours less published. Where theirs are photographs and ours are rendered faces, or a
 smaller network, it mixes all of that: it does not say that a method is better or worse. What can be compared is the
-order of rows within a table, shares that are kept or cut, and ratios. `photographs` in a command marks numbers of ours
-that are of photographs too. Notebooks 01 to 06 split photographs at random, by person, or where a set does not name its
-people by photograph, and leave out of FER2013 the part that a source was trained on; 07 and 08 keep the official parts
-(MTFL's and FER2013's test, LFW's ten folds).
+order of rows within a table, shares that are kept or cut, and ratios. `--set faces=…` and `--set photos=FOLDER` in a
+command mark numbers of ours that are of photographs. Notebooks 01 to 06 split photographs at random, by person, or
+where a set does not name its people by photograph (a note that counts people then counts photographs), and leave out of
+FER2013 the part that a source was trained on; 07 and 08 keep the official parts (MTFL's and FER2013's test, LFW's ten
+folds).
 """
 
 

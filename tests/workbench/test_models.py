@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from facelab.nets import narrow, student_heads
+from facelab.nets import fairness, narrow, student_heads
 from facelab.transfer import served
 from facelab.workbench import models, reference, runs
 from facelab.workbench.cli import main
@@ -33,6 +33,17 @@ def test_the_heads_of_the_student_say_how_they_serve_each_group():
         if "mtfl" not in where and "fer2013" not in where:
             assert {"gender: female", "gender: male", "ethnicity: black", "ethnicity: white"} <= groups
         assert "gender: female" in groups or "fer2013" in where
+
+
+def test_pages_may_quote_what_the_weight_files_say():
+    header = student_heads.read()[1]["measured"]["utkface, photographs"]
+    women, said = header["gender: female"], models.said()
+    entry = said["weights/student-heads.utkface_photographs_gender_female_gender_share_right"]
+    assert entry["value"] == women["gender, share right"]
+    assert 0 < entry["low"] < entry["value"] < entry["high"] < 1
+    assert (entry["low"], entry["high"]) == fairness.wilson(entry["value"] * women["faces"], women["faces"])
+    assert said["weights/student-heads.utkface_photographs_faces"]["value"] == header["faces"]
+    assert set(said) <= set(KNOWN)
 
 
 @pytest.mark.parametrize("name", [name for name in models.CARDS if name != "student-heads"])
@@ -76,12 +87,12 @@ def test_the_command_measures_and_writes_the_cards(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(runs, "root", lambda: tmp_path)
     monkeypatch.setattr(served, "measure", lambda photos, device: asked.append(photos) or {"pose.rendered.a": {}})
-    monkeypatch.setattr(models, "write", lambda known: f"cards of {', '.join(known)}\n")
+    monkeypatch.setattr(models, "write", lambda known: f"cards of {len(known)}, first {min(known)}\n")
     said = CliRunner().invoke(main, ["cards", "--photos", "album"])
     assert said.exit_code == 0, said.output
     assert asked == [Path("album")] and said.output.splitlines()[-1].endswith("models.md")
     page = (tmp_path / "reports" / "reference" / "models.md").read_text(encoding="utf-8")
-    assert page == "cards of models/pose.rendered.a\n"
+    assert page == f"cards of {1 + len(models.said())}, first models/pose.rendered.a\n"
 
 
 def test_the_page_of_limits_quotes_the_committed_results():
