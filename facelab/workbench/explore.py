@@ -147,16 +147,16 @@ class TaskMapExplorer(Explorer):
         own = rows[rows["filter"] == filter].assign(strength=lambda t: t["rho"].abs())
         if own.empty:
             raise ValueError(f"filter {filter} of {layer} never responds, or there is none")
-        left, right = figure.add_axes((0.05, 0.22, 0.53, 0.66)), figure.add_axes((0.84, 0.22, 0.15, 0.62))
+        left, right = figure.add_axes((0.06, 0.22, 0.52, 0.66)), figure.add_axes((0.83, 0.22, 0.15, 0.62))
         plots.task_map(self.table, layer=layer, order=order, ax=left)
         plots.mark_filter(left, rows, filter, order)
         own = own.sort_values(["craft", "strength"], ascending=False).drop_duplicates("task")
-        said = f"filter {filter}: how far it follows\n(pale: did not pass)"
+        said = f"filter {filter} follows\n(pale: did not pass)"
         style.axes(right).set_title(said, fontsize=9, loc="left", color=style.INK)
         for y, row in enumerate(own.itertuples()):
             right.barh(y, row.strength, 0.62, color=style.inked(row.task), alpha=1.0 if row.craft else 0.25)
         right.set_yticks(range(len(own)), [style.words(task) for task in own["task"]])
-        right.set(xlim=(0, 1), ylim=(len(own) - 0.5, -0.5), xlabel="|ρ|, strongest kind")
+        right.set(xlim=(0, 1), ylim=(len(own) - 0.5, -0.5), xlabel="|ρ|, strongest kind", xticks=(0, 0.5, 1))
         right.grid(axis="y", visible=False)
         serves = [f"{style.words(row.task)} (ρ = {style.number(row.rho)})" for row in own.itertuples() if row.craft]
         return f"filter {filter} of {layer} serves {', '.join(serves) or f'none of the {len(own)} tasks'}"

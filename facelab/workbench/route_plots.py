@@ -19,7 +19,10 @@ from facelab.workbench.heat import heat
 
 BASELINE = "full fine-tuning"  # the name of `routes.BASELINE`; a test holds them together
 KINDS = {"baseline": "#000000", "control": "#999999", "ETL": "#0072B2", "ours": "#D55E00"}
-MARKERS = {"baseline": "*", "control": "x+1234|", "ETL": "os^Dv<>", "ours": "PXdph<>8H"}
+MARKERS = {"full fine-tuning": "*", "": "o", "recalibrated": "D", "ours": "P", "ours, widths by 16": "p",
+           "γ = 0.001": "<", "γ = 0.01": "^", "γ = 0.1": ">", "linear regression": "x"}  # fmt: skip
+OTHERS = "svXdhH8+1234|"
+AT = re.compile(r"(, | )?−?\d+ %$")  # how far a route cuts, at the end of its name
 COSTS = {"macs": "MACs", "parameters": "parameters", "size": "bytes"}
 COSTS |= {f"conv_{what}": f"{name}, convolutions only" for what, name in COSTS.items()}
 DASHED = (0, (4, 2))
@@ -43,10 +46,26 @@ def kind(route: str, kinds: Mapping[str, str] | None = None) -> str:
     return "ETL" if re.search(r"\betl\b", route, re.IGNORECASE) else "ours"
 
 
+def markers(routes) -> dict[str, str]:
+    """Route → marker. Routes that do the same have the same, whoever chooses their filters and however far they cut; so
+    a control is the hollow marker of the route that it controls.
+
+    >>> markers(["plain ETL", "random", "+ recalibrated", "random, recalibrated", "+ recalibrated, 72 %"]).values()
+    dict_values(['o', 'o', 'D', 'D', 'D'])
+    """
+    does = {
+        name: re.sub(r"^(plain ETL|random)\b,? ?|else as |\+ |, twice as long$", "", AT.sub("", name))
+        for name in routes
+    }
+    rest = [what for what in dict.fromkeys(does.values()) if what not in MARKERS]
+    shapes = MARKERS | {what: OTHERS[i % len(OTHERS)] for i, what in enumerate(rest)}
+    return {name: shapes[what] for name, what in does.items()}
+
+
 def frontier(
     table: pd.DataFrame, task: str, *, goals=(55.8, 72.0), kept: float = 99.5, kinds=None, ax: Axes | None = None
 ) -> Axes:
-    """What is kept of the baseline's score against the MACs cut: a marker per route, bars from seed to seed.
+    """What is kept of the baseline's score against the MACs cut: markers by `markers`, bars from seed to seed.
 
     table: as `Journey.table`, `macs_cut` and `kept` as shares. goals: cuts to mark, kept: the line to reach, both in
     per cent. kinds: route → one of `KINDS`, where its name does not say it. ValueError: no such task, a column that
@@ -56,7 +75,8 @@ def frontier(
     if rows["kept"].isna().any():
         lost = rows.loc[rows["kept"].isna(), "route"].iloc[0]
         raise ValueError(f"route {lost!r} has no share kept: its {BASELINE} is not in the table")
-    names, used = list(dict.fromkeys(rows["route"])), dict.fromkeys(KINDS, 0)
+    names, told = list(dict.fromkeys(rows["route"])), set()
+    shapes = markers(names)
     ax = style.axes(ax, 7.4, max(4.0, 0.19 * len(names) + 1.2))
     ax.axhline(100, color="#888888", lw=0.8)
     before, raised = -np.inf, False
@@ -69,12 +89,13 @@ def frontier(
     for name in names:
         own, sort = 100 * rows.loc[rows["route"] == name, ["macs_cut", "kept"]], kind(name, kinds)
         x, y, tint = own["macs_cut"], own["kept"], KINDS[sort]
-        marker = MARKERS[sort][used[sort] % len(MARKERS[sort])]
-        used[sort] += 1
         ax.vlines(x.mean(), y.min(), y.max(), color=tint, lw=1, alpha=0.7)
         ax.hlines(y.mean(), x.min(), x.max(), color=tint, lw=1, alpha=0.7)
-        edge = {"mew": 1.6} if sort == "control" else {"mew": 0.5, "mec": "white"}
-        ax.plot(x.mean(), y.mean(), marker, color=tint, ms=13 if marker == "*" else 8, label=style.words(name), **edge)
+        hollow = {"mfc": "none", "mec": tint, "mew": 1.5} if sort == "control" else {"mew": 0.5, "mec": "white"}
+        again = AT.sub("", name) in told  # the same, cut further: where it stands says so
+        told.add(name)
+        ax.plot(x.mean(), y.mean(), shapes[name], color=tint, ms=13 if shapes[name] == "*" else 8,
+                label=f"_{name}" if again else style.words(name), **hollow)  # fmt: skip
     ax.axhline(kept, color=style.INK, lw=1, ls=DASHED, zorder=1.5, label=f"{kept:g} % kept")
     ax.margins(x=0.06, y=0.08)
     ax.set_xlabel("MACs cut (% of the whole network's)")
@@ -143,13 +164,14 @@ def told_apart(shares: pd.DataFrame, task: str, *, ax: Axes | None = None) -> Ax
     wrong = values[~((values > 0) & (values <= 1))]
     if wrong.size:
         raise ValueError(f"share {wrong[0]:g} is out of range: expected above 0, up to 1")
-    ax, used = style.axes(ax, 7.4, 4.0), dict.fromkeys(KINDS, 0)
+    ax, used, shapes = style.axes(ax, 7.4, 4.0), dict.fromkeys(KINDS, 0), markers(shares)
     for name in shares:
         sort = kind(name, {"whole network": "baseline"})
         line = "-" if sort == "baseline" else ("-", "--", ":")[used[sort] % 3]
-        marker = MARKERS[sort][used[sort] % len(MARKERS[sort])]
         used[sort] += 1
-        ax.plot(range(len(shares)), shares[name], line, marker=marker, ms=6, lw=1.6, color=KINDS[sort], label=name)
+        inside = "white" if sort == "control" else KINDS[sort]
+        look = {"marker": shapes[name], "mfc": inside, "ms": 6, "lw": 1.6, "color": KINDS[sort]}
+        ax.plot(range(len(shares)), shares[name], line, label=name, **look)
     ax.set_yscale("log")
     ax.set_xticks(range(len(shares)), [str(layer) for layer in shares.index], rotation=45, ha="right")
     ax.set_xlabel(f"layer, filters kept for {style.words(task)}")
