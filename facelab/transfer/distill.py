@@ -202,6 +202,26 @@ def topped(net: Net, width: int, outputs: int, *, seed: int = 0) -> Net:
     return new
 
 
+def begin(
+    net: Net, source: Net, faces: FaceSet, target: str, *, epochs: int = 30, seed: int = 0, device="auto"
+) -> float:
+    """Fit the new layer of `topped` alone, on the frozen embeddings of the faces to train on; the seconds it took.
+
+    Fine-tuning then begins at a linear read-out of the source. From random weights, the first of its few epochs would
+    spoil what the source knows.
+    """
+    codes = np.asarray(source.embed(faces), np.float64)
+    mean, scale = codes.mean(0), float(codes.std(0).mean()) or 1.0
+    layer = copy.deepcopy(net.module.layer).cpu()
+    how = {"epochs": epochs, "batch": 256, "lr": 1e-2, "weight_decay": 0.01, "validation": None, "flip": False}
+    done = fit(_Codes(layer, (codes - mean) / scale), faces, target, seed=seed, device=device, progress=False, **how)
+    with torch.no_grad():
+        weight, bias = layer.weight.double().cpu() / scale, layer.bias.double().cpu()
+        net.module.layer.weight.copy_(weight)
+        net.module.layer.bias.copy_(bias - weight @ torch.from_numpy(mean))
+    return float(done.history["seconds"].sum())
+
+
 @torch.no_grad()
 def classified(net: Net, embeddings: np.ndarray) -> np.ndarray:
     """(n,) what a source's own last linear layer says of embeddings (n, d): the largest output's number.

@@ -82,7 +82,8 @@ def tuned(
 ) -> dict:  # fmt: skip
     """One row: a network fine-tuned for a target on a share of the labelled people, and its score on the test part.
 
-    start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head. part (n,): 0 training,
+    start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head, which top.begin, if
+    there is one, fits first. part (n,): 0 training,
     1 validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
     validation, constant, balanced, groups (a dict for each of `selection.groups`), epochs, seconds (of training). Kept
     in the cache under all it depends on.
@@ -110,6 +111,7 @@ def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
     if not present(test.encode(target)).any():
         raise ValueError(f"task {target!r}: no image of the test part has this label")
     net = top(start, Objective.of(target, train.labels).width, seed=seed).to(devices.device(device))
+    before = top.begin(net, start, train, target, seed=seed, device=device) if hasattr(top, "begin") else 0.0
     done = fit(net, train, target, validation=held, seed=seed, device=device, progress=progress, **how)
     said, truth = done.predict(test), done.objective.targets(test.labels)
     row = {"metric": heads.metric(target), "score": done.objective.metric(said, truth), "validation": done.score}
@@ -118,18 +120,21 @@ def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
         row |= {key: 1 - row[key] for key in ("score", "validation", "constant")}
     groups = selection.groups({target: said}, test.labels).rename(columns={target: "score"})
     row["groups"] = groups.reset_index().to_dict("records")
-    seconds = float(done.history["seconds"].sum())
+    seconds = before + float(done.history["seconds"].sum())
     return row | {"faces": len(train), "epochs": len(done.history), "seconds": seconds}
 
 
 @dataclass(frozen=True)
-class Top:
-    """`distill.topped` for embeddings of that width, as `tuned` takes it."""
+class LinearTop:
+    """`distill.topped` for embeddings of that width, as `tuned` takes it; its layer is fitted before all is tuned."""
 
     width: int
 
     def __call__(self, net: Net, outputs: int, *, seed: int = 0) -> Net:
         return distill.topped(net, self.width, outputs, seed=seed)
+
+    def begin(self, net: Net, source: Net, faces: FaceSet, target: str, **how) -> float:
+        return distill.begin(net, source, faces, target, **how)
 
 
 def passes(

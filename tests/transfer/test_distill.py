@@ -116,6 +116,22 @@ def test_a_topped_source_reads_its_embedding(end, faces):
     assert net.embedding == "2" + end and top.name == net.name
 
 
+def test_a_new_layer_is_fitted_before_all_is_tuned(faces):
+    """It reads what a layer on the frozen embeddings reads, in the network's own units; the source stays as it was."""
+    net = wrap(nn.Sequential(nn.Conv2d(3, 6, 3, stride=4), nn.ReLU(), nn.Conv2d(6, 4, 1)), size=64, embedding="1")
+    before, top = net.fingerprint, tuning.LinearTop(6)
+    own, bare = top(net, 1), top(net, 1)
+    seconds = top.begin(own, net, faces, "age", device="cpu")
+    age = faces.labels["age"].to_numpy(float)
+    with torch.no_grad():
+        said, unfitted = (one.module(net.prepare(faces)).numpy()[:, 0] for one in (own, bare))
+    far, off = (np.square(x - (age - age.mean()) / age.std()).mean() for x in (unfitted, said))
+    assert off < 0.95 and off < far and seconds > 0
+    assert net.fingerprint == before
+    same = zip(own.module.body.parameters(), net.module.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+
+
 def test_taught_students_and_tuned_rows_are_kept(faces, embeddings, monkeypatch):
     operator = fusion.PCA(2).fit(embeddings)
     how = {"epochs": 1, "batch": 16, "precision": "32", "device": "cpu"}
