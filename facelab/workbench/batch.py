@@ -179,7 +179,7 @@ def of_run(notebooks: list[Path], profile: str, parameters: dict) -> tuple[Cell,
 
 def expected(cell: Cell, folder: Path) -> tuple[float, str] | None:
     """The minutes a cell will take, and whose they are: the median of this notebook with this profile in the same
-    batch, in the other runs, or in a reference run; None where it was never run."""
+    batch, in the other runs, or in a reference run on the same faces; None where it was never run."""
 
     def same(outcome: runs.Outcome) -> bool:
         return (outcome.notebook, outcome.profile, outcome.status) == (stem, cell.parameters["profile"], "ok")
@@ -191,7 +191,8 @@ def expected(cell: Cell, folder: Path) -> tuple[float, str] | None:
             return median(known), where
     for published in sorted((cell.notebook.parents[1] / "reports" / "reference").glob("*/results.json")):
         about = reference.read(published.parent)["run"]
-        if about["notebooks"].get(stem, {}).get("parameters", {}).get("profile") == cell.parameters["profile"]:
+        asked = about["notebooks"].get(stem, {}).get("parameters", {})
+        if asked and all(asked.get(name) == cell.parameters.get(name) for name in ("profile", "faces")):
             return about["minutes"][stem], f"reference run {published.parent.name!r}"
     return None
 

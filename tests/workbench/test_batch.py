@@ -163,6 +163,9 @@ def test_minutes_of_the_reference_run_are_known(tmp_path):
     (cell,) = batch.read(tmp_path / "g.yaml")
     minutes, where = batch.expected(cell, tmp_path / "runs" / "g")
     assert where == "reference run 'rendered'" and minutes > 1
+    (tmp_path / "g.yaml").write_text("notebook: 05\nprofile: full\nparameters: {faces: utkface}")
+    (cell,) = batch.read(tmp_path / "g.yaml")
+    assert batch.expected(cell, tmp_path / "runs" / "g")[1] == "reference run 'utkface'"
 
 
 def test_stopped_it_keeps_what_finished_and_leaves_no_process(notebook, tmp_path):
