@@ -61,17 +61,22 @@ def _open(file: str | Path) -> tuple[Image.Image, int]:
             turned = image.getexif().get(_ORIENTATION, 1)
             turned = turned if turned in range(1, 9) else 1  # as Pillow takes any other
             image = ImageOps.exif_transpose(image)
-            if image.mode.startswith(("I", "F")):
-                values = np.asarray(image)
-                if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-                    raise ValueError("its values are no whole numbers of at most 16 bits")
-                image = Image.fromarray((values / 257).astype(np.uint8))
-            if image.mode == "P" and "transparency" in image.info:  # or Pillow warns
-                image = image.convert("RGBA")
-            return image.convert("RGB"), turned
+            return coloured(image), turned
     except _BROKEN as error:
         hint = "; save it as JPEG or PNG" if Path(file).suffix.lower() in UNREAD else ""
         raise ValueError(f"{file} cannot be read as an image ({error}{hint})") from error
+
+
+def coloured(image: Image.Image) -> Image.Image:
+    """A picture of any mode as 8-bit RGB; 16 bits lose their lower eight. ValueError: other values than these."""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise ValueError("its values are no whole numbers of at most 16 bits")
+        image = Image.fromarray((values / 257).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:  # or Pillow warns
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def _turn(points: np.ndarray, tag: int, size: tuple[int, int]) -> np.ndarray:

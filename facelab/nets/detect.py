@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from facelab import devices
 from facelab.errors import number, whole
-from facelab.faces.picture import upright
+from facelab.faces.picture import coloured, upright
 from facelab.nets import mtcnn
 
 LONGEST = 2048  # px; larger photos are shrunk to this before they are searched
@@ -131,7 +131,7 @@ def pixels(photo) -> np.ndarray:
     if isinstance(photo, (str, Path)):
         photo = upright(Path(photo).expanduser())
     if isinstance(photo, Image.Image):
-        return np.ascontiguousarray(np.asarray(photo.convert("RGB")).transpose(2, 0, 1))
+        return np.ascontiguousarray(np.asarray(coloured(photo)).transpose(2, 0, 1))
     if not isinstance(photo, (np.ndarray, torch.Tensor)):
         raise TypeError(f"{type(photo).__name__} is no photo: expected a path, a Pillow image or uint8 RGB (3, h, w)")
     photo = np.asarray(photo.cpu() if isinstance(photo, torch.Tensor) else photo)

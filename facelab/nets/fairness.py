@@ -48,7 +48,7 @@ def by_group(right: Mapping[str, np.ndarray], labels: pd.DataFrame) -> pd.DataFr
     groups = {name: own[name] for name in ("gender", "ethnicity") if name in own}
     if "age" in own:
         edges = (0, *tasks.AGE_BANDS, np.inf)
-        groups["age"] = pd.cut(own["age"], edges, right=False, labels=tasks.get("age_band").classes)
+        groups["age"] = pd.cut(own["age"].astype(float), edges, right=False, labels=tasks.get("age_band").classes)
     if not groups:
         raise ValueError(f"labels {', '.join(own)} name no groups: expected gender, ethnicity or age")
     masks = {("all", "everybody"): np.ones(len(own), bool)}

@@ -15,7 +15,7 @@ from facelab.errors import unknown, whole
 from facelab.faces.faceset import FaceSet
 from facelab.nets.net import Net
 from facelab.nets.verify import verify
-from facelab.training.objective import Objective
+from facelab.training.objective import Objective, present
 from facelab.transfer import fusion, heads
 
 log = logging.getLogger(__name__)
@@ -34,18 +34,23 @@ def subsets(sources: Sequence[str], most: int | None = None) -> list[tuple[str, 
 
 
 def askable(labels: pd.DataFrame, targets: Sequence[str], part: np.ndarray) -> list[str]:
-    """Those of the targets that these faces can be asked: with labels that differ in the training part; for identity,
-    with several people, and several pictures of one, in each of the other two."""
+    """Those of the targets that these faces can be asked: with labels that differ in the training part and some in the
+    other two; for identity, everybody named, with several people, and several pictures of one, in each of these."""
     found = []
     for target in targets:
         try:
             if target == "identity":
+                if target not in labels or labels[target].isna().any():
+                    raise ValueError("not everybody is named")
                 for p in (heads.VALIDATION, heads.TEST):
                     counts = labels[target][part == p].value_counts()
                     if len(counts) < 2 or counts.iloc[0] < 2:
                         raise ValueError("no pair of faces to verify")
             else:
                 Objective.of(target, labels[part == heads.TRAIN])
+                for p in (heads.VALIDATION, heads.TEST):
+                    if not present(tasks.get(target).encode(labels[part == p])).any():
+                        raise ValueError("no label in the validation or test part")
         except ValueError as error:
             log.info("target %s is left out: %s", target, error)
         else:
@@ -184,7 +189,7 @@ def groups(said: Mapping[str, np.ndarray], labels: pd.DataFrame) -> pd.DataFrame
     by = {name: own[name] for name in ("gender", "ethnicity") if name in own}
     if "age" in own:
         edges = (0, *tasks.AGE_BANDS, np.inf)
-        by["age"] = pd.cut(own["age"], edges, right=False, labels=tasks.get("age_band").classes)
+        by["age"] = pd.cut(own["age"].astype(float), edges, right=False, labels=tasks.get("age_band").classes)
     rows = {}
     for name, column in by.items():
         for group in pd.unique(column.dropna().sort_values()):

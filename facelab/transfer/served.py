@@ -124,8 +124,9 @@ def readings(
         part[learners] = split_people(people[learners], (0.85, 0.15), seed=seed)  # TRAIN and VALIDATION
         said = heads.fit(codes, labels, ["gender", "age"], part, epochs=20, seed=seed, device=device).said
         asked = labels[fold == k]
-        right["gender"][fold == k] = classes[said["gender"].argmax(1)] == asked["gender"]
-        right["age"][fold == k] = np.abs(said["age"] - asked["age"].to_numpy(float)) <= 10
+        named, years = asked["gender"].notna().to_numpy(), asked["age"].to_numpy(float)
+        right["gender"][fold == k] = np.where(named, classes[said["gender"].argmax(1)] == asked["gender"], np.nan)
+        right["age"][fold == k] = np.where(np.isfinite(years), np.abs(said["age"] - years) <= 10, np.nan)
     return _by_group({"gender_right": right["gender"], "age_within_10": right["age"]}, labels, people)
 
 

@@ -45,14 +45,17 @@ def publish(run: Path, reference: Path, keys: str = "") -> Path:
     if keys and not any(key.startswith(keys) for key in names):
         raise unknown(f"beginning of a result in run {run.name!r}", keys, names)
     results = {key: entry for key, entry in results.items() if key == "run" or key.startswith(keys)}
+    for part in ("notebooks", "minutes"):  # of notebooks of which nothing is copied, nothing is told or replaced
+        mine = {n: one for n, one in results["run"][part].items() if not keys or any(k[:2] == n[:2] for k in results)}
+        results["run"] = results["run"] | {part: mine}
     if (reference / "results.json").exists():
         results = update(read(reference), results)
     figures.mkdir(parents=True, exist_ok=True)
-    stay = {notebook[:2] for notebook in results["run"]["notebooks"]} - {notebook[:2] for notebook in outcomes}
-    for old in figures.glob("*.png"):
-        if old.name[:2] not in stay:
-            old.unlink()
     if not keys:
+        stay = {notebook[:2] for notebook in results["run"]["notebooks"]} - {notebook[:2] for notebook in outcomes}
+        for old in figures.glob("*.png"):
+            if old.name[:2] not in stay:
+                old.unlink()
         shutil.copytree(run / "figures", figures, dirs_exist_ok=True)
     cache.write_text(reference / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     cache.write_text(reference / "README.md", describe(results, reference.name))

@@ -133,6 +133,7 @@ def test_other_kinds_of_pixels(heads, tmp_path, kind):
     made.save(file)
     found, plain = read(file), fl.nets.detect(image, device="cpu")
     assert found.photos["faces"].tolist() == [1]
+    assert len(fl.nets.detect(Image.open(file), device="cpu").boxes[0]) == 1
     np.testing.assert_allclose(found.faces.labels.loc[0, ["left", "top"]].astype(float), plain.boxes[0][0, :2], atol=8)
 
 

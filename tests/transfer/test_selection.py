@@ -81,6 +81,26 @@ def test_combinations_are_scored_as_their_codes_are_and_the_crowd_is_read_in_blo
     assert len(kept) == 6 and kept == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("scores.json")}
 
 
+def test_what_cannot_be_scored_is_not_asked():
+    n, part = 60, np.arange(60) % 3
+    gender = np.where(np.arange(n) // 3 % 2, "male", "female").astype(object)
+    labels = pd.DataFrame({"gender": gender, "age": np.linspace(20, 60, n), "identity": np.arange(n) // 6})
+    wanted = ["gender", "age", "identity"]
+    assert selection.askable(labels, wanted, part) == wanted
+    labels.loc[part == 1, "gender"] = None
+    labels.loc[part == 2, "age"] = np.nan
+    labels["identity"] = labels["identity"].astype(object)
+    labels.loc[0, "identity"] = None
+    assert selection.askable(labels, wanted, part) == []
+    assert selection.askable(labels.drop(columns="identity"), wanted, part) == []
+
+
+def test_ages_that_are_all_missing_make_no_groups():
+    labels = pd.DataFrame({"gender": ["female", "male"], "age": [None, None]})
+    found = selection.groups({"gender": np.array([[0.9, 0.1], [0.9, 0.1]])}, labels)
+    assert list(found.index) == [("gender", "female"), ("gender", "male")]
+
+
 def test_of_one_seed_there_is_no_interval():
     assert selection.averaged([0.5]) == {"value": 0.5, "note": ""}
     assert selection.averaged([0.1, 0.1, 0.1], "all labels") == {

@@ -47,6 +47,9 @@ def test_heads_are_asked_about_people_they_did_not_learn_from():
     assert blind[1] < 0.62
     telling = np.where(labels["gender"] == "male", 1.0, -1.0)[:, None] + 0.1 * rng.normal(size=(360, 4))
     assert served.readings(telling, labels, people, device="cpu")["gender_right.all.everybody"][0] > 0.99
+    half = labels.astype({"gender": object})
+    half.loc[people % 2 == 0, "gender"], half.loc[people % 2 == 1, "age"] = None, np.nan  # not known is not wrong
+    assert served.readings(telling, half, people, device="cpu")["gender_right.all.everybody"][0] > 0.99
 
 
 def test_intervals_draw_people_and_not_pictures():

@@ -78,6 +78,24 @@ def test_publishing_leaves_what_was_not_run(mixed, tmp_path):
     assert list(results["run"]["minutes"])[-1] == "02_curves"
 
 
+def test_some_results_of_a_run_leave_its_other_notebooks_alone(mixed, tmp_path):
+    run = tmp_path / "default"
+    shutil.copytree(mixed.folder, run)
+    for file in [f for n in (3, 4, 5) for f in run.glob(f"0{n}_*.json")]:
+        file.unlink()
+    for n, key in ((1, "01.photos.mtfl"), (2, "02.yaw.knee")):
+        (outcome,) = run.glob(f"0{n}_*.json")
+        about = json.loads(outcome.read_text(encoding="utf-8")) | {"status": "ok"}
+        about["results"] |= {key: ENTRY}
+        outcome.write_text(json.dumps(about), encoding="utf-8")
+    there = reference.publish(run, tmp_path / "there")
+    before, drawn = reference.read(there), sorted((there / "figures").iterdir())
+    after = reference.read(reference.publish(run, there, keys="01.photos"))
+    assert after["02.yaw.knee"] == before["02.yaw.knee"] and sorted((there / "figures").iterdir()) == drawn
+    fresh = reference.read(reference.publish(run, tmp_path / "fresh", keys="01.photos"))
+    assert [name[:2] for name in fresh["run"]["notebooks"]] == ["01"]
+
+
 def test_publishing_some_results_only(mixed, tmp_path):
     run = tmp_path / "default"
     shutil.copytree(mixed.folder, run)
