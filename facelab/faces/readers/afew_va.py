@@ -11,7 +11,8 @@ from facelab.faces.readers.listing import Listing, around, five, listed
 def read(root: Path, files: list[str]) -> Listing:
     """001/001.json beside 001/00000.png and so on: valence and arousal of −10 to 10, here −1 to 1, and 68 landmarks.
 
-    Identity is the actor; the part of the picture about the face is taken.
+    Identity is the actor, or where none is named the clip, whose frames are of one person; the part of the picture
+    about the face is taken.
     """
     rows, skipped = [], []
     for file in files:
@@ -29,7 +30,7 @@ def read(root: Path, files: list[str]) -> Listing:
             try:
                 row = {
                     "file": path,
-                    "identity": None if actor is None else str(actor),
+                    "identity": f"clip {clip.stem}" if actor is None else str(actor),
                     "clip": clip.stem,
                     "valence": float(frame["valence"]) / 10,
                     "arousal": float(frame["arousal"]) / 10,
@@ -55,4 +56,5 @@ SET = DataSet(
     signs=(_SIGN, f"*/{_SIGN}"),
     read=read,
     labelled_by_file=True,
+    version=2,  # clips without an actor
 )

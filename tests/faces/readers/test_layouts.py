@@ -1,5 +1,6 @@
 """Every reader on its official layout, written small: each label of each picture, its landmarks, its mirror image."""
 
+import json
 import logging
 import shutil
 
@@ -151,6 +152,17 @@ def test_boxes_take_the_part_about_the_face(layouts, tmp_path):
     faces = read("afew-va", tmp_path, size=100)
     assert faces.landmarks[0, 1, 0] - faces.landmarks[0, 0, 0] > 7 > 60 * 100 / 720 * 0.8
     assert (faces.landmarks > 0).all() and (faces.landmarks < 100).all()
+
+
+def test_frames_of_a_clip_are_of_one_person(layouts, tmp_path):
+    """Also where its actor is not named: no split has them on both sides."""
+    layouts["afew-va"](tmp_path)
+    for file in tmp_path.rglob("[0-9]*.json"):
+        about = json.loads(file.read_text(encoding="utf-8"))
+        about.pop("actor", None)
+        file.write_text(json.dumps(about), encoding="utf-8")
+    labels = read("afew-va", tmp_path).labels
+    assert labels["identity"].tolist() == [f"clip {clip}" for clip in labels["clip"].astype(str).str.zfill(3)]
 
 
 def test_older_and_other_forms(layouts, tmp_path):
