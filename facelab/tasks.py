@@ -18,12 +18,12 @@ from facelab.errors import unknown
 def word(value):
     """The class that a cell of a table names: pandas makes numbers and truth values of "1", "1.0" and "True".
 
-    >>> word(1.0), word(True), word("female")
-    ('1', 'True', 'female')
+    >>> word(1.0), word(1234567), word(True), word("female")
+    ('1', '1234567', 'True', 'female')
     """
     if isinstance(value, (bool, np.bool_)):
         return str(value)
-    return f"{value:g}" if isinstance(value, Real) and value == value else value
+    return f"{value:.15g}" if isinstance(value, Real) and value == value else value
 
 
 @dataclass(frozen=True)
