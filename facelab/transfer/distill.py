@@ -4,6 +4,7 @@ Every training is `fl.fit`; here stands what it is fed and how students are put 
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from facelab.nets.net import Net
 from facelab.nets.sources import SOURCES
 from facelab.training.fitted import Fit
 from facelab.training.loop import fit
+from facelab.training.objective import present
 from facelab.transfer import fusion
 from facelab.transfer.autoencoder import AE
 from facelab.transfer.codes import Concat
@@ -203,16 +205,18 @@ def topped(net: Net, width: int, outputs: int, *, seed: int = 0) -> Net:
 
 
 def begin(
-    net: Net, source: Net, faces: FaceSet, target: str, *, epochs: int = 30, seed: int = 0, device="auto"
+    net: Net, source: Net, faces: FaceSet, target: str, *, steps: int = 500, seed: int = 0, device="auto"
 ) -> float:
     """Fit the new layer of `topped` alone, on the frozen embeddings of the faces to train on; the seconds it took.
 
     Fine-tuning then begins at a linear read-out of the source. From random weights, the first of its few epochs would
-    spoil what the source knows.
+    spoil what the source knows. The layer starts at 0, which says the mean, and takes at least so many steps.
     """
     codes = np.asarray(source.embed(faces), np.float64)
     mean, scale = codes.mean(0), float(codes.std(0).mean()) or 1.0
     layer = copy.deepcopy(net.module.layer).cpu()
+    nn.init.zeros_(layer.weight)
+    epochs = math.ceil(steps / max(1, math.ceil((present(faces.encode(target)) > 0).sum() / 256)))
     how = {"epochs": epochs, "batch": 256, "lr": 1e-2, "weight_decay": 0.01, "validation": None, "flip": False}
     done = fit(_Codes(layer, (codes - mean) / scale), faces, target, seed=seed, device=device, progress=False, **how)
     with torch.no_grad():

@@ -4,11 +4,12 @@ The routes that train a whole network: the student's architecture from random we
 single source (P-CNN), fine-tuned on the target. Those that train an MLP on a frozen code are in `heads`.
 """
 
+import copy
 import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from facelab.errors import whole
 from facelab.faces.faceset import FaceSet
 from facelab.nets import student
 from facelab.nets.net import Net
+from facelab.training.fitted import Fit
 from facelab.training.loop import fit
 from facelab.training.objective import Objective, present
 from facelab.transfer import distill, heads, selection
@@ -82,9 +84,9 @@ def tuned(
 ) -> dict:  # fmt: skip
     """One row: a network fine-tuned for a target on a share of the labelled people, and its score on the test part.
 
-    start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head, which top.begin, if
-    there is one, fits first. part (n,): 0 training,
-    1 validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
+    start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head. Where there is a
+    top.begin, it fits that head first, and what it then says is epoch 0, which stays where no later one is better on
+    the validation part. part (n,): 0 training, 1 validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
     validation, constant, balanced, groups (a dict for each of `selection.groups`), epochs, seconds (of training). Kept
     in the cache under all it depends on.
     """
@@ -96,6 +98,8 @@ def tuned(
         "target": target,
     }
     about |= {"part": cache.content([np.asarray(some)]), "how": training.of(share), "seed": seed, "version": VERSION}
+    if hasattr(top, "begin"):
+        about["first"] = "epoch 0"
 
     def fill(folder):
         row = _tune(start, faces, target, some, top, training.of(share), seed, device, progress)
@@ -111,8 +115,12 @@ def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
     if not present(test.encode(target)).any():
         raise ValueError(f"task {target!r}: no image of the test part has this label")
     net = top(start, Objective.of(target, train.labels).width, seed=seed).to(devices.device(device))
-    before = top.begin(net, start, train, target, seed=seed, device=device) if hasattr(top, "begin") else 0.0
+    before, first = 0.0, None
+    if hasattr(top, "begin"):
+        before = top.begin(net, start, train, target, seed=seed, device=device)
+        first = copy.deepcopy(net.module.state_dict())
     done = fit(net, train, target, validation=held, seed=seed, device=device, progress=progress, **how)
+    done = done if first is None else _or_first(done, first, held)
     said, truth = done.predict(test), done.objective.targets(test.labels)
     row = {"metric": heads.metric(target), "score": done.objective.metric(said, truth), "validation": done.score}
     row |= {"constant": done.objective.guess(truth), "balanced": heads.balanced(done.objective, said, truth.numpy())}
@@ -122,6 +130,18 @@ def _tune(start, faces, target, part, top, how, seed, device, progress) -> dict:
     row["groups"] = groups.reset_index().to_dict("records")
     seconds = before + float(done.history["seconds"].sum())
     return row | {"faces": len(train), "epochs": len(done.history), "seconds": seconds}
+
+
+def _or_first(done: Fit, first: dict, held: FaceSet) -> Fit:
+    """The training, with the weights of epoch 0 where its best epoch is no better on the held-out faces."""
+    module, objective = done.net.module, done.objective
+    last = copy.deepcopy(module.state_dict())
+    module.load_state_dict(first)
+    score = objective.metric(done.predict(held), objective.targets(held.labels))
+    if not objective.better((done.score, 0.0), (score, 0.0)):
+        return replace(done, best=0, score=score)
+    module.load_state_dict(last)
+    return done
 
 
 @dataclass(frozen=True)

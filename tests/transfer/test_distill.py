@@ -118,6 +118,7 @@ def test_a_topped_source_reads_its_embedding(end, faces):
 
 def test_a_new_layer_is_fitted_before_all_is_tuned(faces):
     """It reads what a layer on the frozen embeddings reads, in the network's own units; the source stays as it was."""
+    torch.manual_seed(0)
     net = wrap(nn.Sequential(nn.Conv2d(3, 6, 3, stride=4), nn.ReLU(), nn.Conv2d(6, 4, 1)), size=64, embedding="1")
     before, top = net.fingerprint, tuning.LinearTop(6)
     own, bare = top(net, 1), top(net, 1)
@@ -130,6 +131,26 @@ def test_a_new_layer_is_fitted_before_all_is_tuned(faces):
     assert net.fingerprint == before
     same = zip(own.module.body.parameters(), net.module.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
+
+
+def test_the_read_out_stays_where_tuning_makes_it_worse(faces):
+    """Epoch 0, the layer on the frozen embeddings, is among the epochs that the validation part chooses from."""
+    torch.manual_seed(0)
+    net = wrap(nn.Sequential(nn.Conv2d(3, 6, 3, stride=4), nn.ReLU(), nn.Conv2d(6, 4, 1)), size=64, embedding="1")
+    part, top = faces.assign((0.5, 0.25, 0.25), seed=0), tuning.LinearTop(6)
+    how = {"route": "p_cnn", "top": top, "device": "cpu"}
+    spoilt, mended = (
+        tuning.tuned(net, faces, "age", part, training=tuning.Training(epochs=2, lr=lr, precision="32"), **how)
+        for lr in (3.0, 1e-12)
+    )
+    train, held, test = (faces[np.flatnonzero(part == p)] for p in range(3))
+    read_out = top(net, 1)
+    top.begin(read_out, net, train, "age", device="cpu")
+    age = train.labels["age"].to_numpy(float)
+    with torch.no_grad():
+        said = read_out.module(net.prepare(test)).numpy()[:, 0] * age.std() + age.mean()
+    score = np.abs(said - test.labels["age"].to_numpy(float)).mean()
+    assert spoilt["score"] == pytest.approx(score, rel=1e-3) and mended["score"] == pytest.approx(score, rel=1e-3)
 
 
 def test_taught_students_and_tuned_rows_are_kept(faces, embeddings, monkeypatch):
