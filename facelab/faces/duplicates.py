@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,7 +27,8 @@ class Duplicates:
 
     first, second: (k,) rows, first < second. bits: (k,) of the 256 bits of their contours that differ; exact: (k,)
     whether all pixels are equal. part: the label column whose parts must not share a picture, None without one.
-    across: (k,) whether the two lie in different parts. Of n equal pictures only the pairs with the first are named.
+    across: (k,) whether the two lie in different parts. Of n equal pictures only the pairs with the first are named,
+    that is the first of those that have a part.
     """
 
     faces: FaceSet
@@ -40,6 +41,11 @@ class Duplicates:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def of(self, pairs: np.ndarray) -> "Duplicates":
+        """Those pairs alone: a (k,) mask."""
+        chosen = {name: getattr(self, name)[pairs] for name in ("first", "second", "bits", "exact", "across")}
+        return replace(self, **chosen)
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -92,20 +98,21 @@ def duplicates(faces: FaceSet, *, near: int = 24, part: str | None = None) -> Du
     elif part not in faces.labels:
         raise ValueError(f"face set {faces.name!r} has no label {part!r}: it has {', '.join(faces.labels)}")
     digests = [hashlib.sha256(np.ascontiguousarray(image)).digest() for image in faces.images]
-    _, one, same = np.unique(np.array(digests, "S32"), return_index=True, return_inverse=True)
-    earliest = one[same]  # (n,) the first face with the same pixels
+    parts = np.zeros(len(faces), int) if part is None else pd.factorize(faces.labels[part])[0]
+    order = np.argsort(parts < 0, kind="stable")  # those without a part last
+    _, one, same = np.unique(np.array(digests, "S32")[order], return_index=True, return_inverse=True)
+    earliest = np.empty(len(faces), np.int64)  # the first face with the same pixels
+    earliest[order] = order[one][same]
     copies = np.flatnonzero(earliest != np.arange(len(faces)))
-    one = np.sort(one)
+    one = np.unique(earliest)
     a, b, bits = _near(*_looks(faces.images, one), near)
-    first, second = np.concatenate([earliest[copies], one[a]]), np.concatenate([copies, one[b]])
+    pairs = np.concatenate([np.stack([earliest[copies], copies]), np.stack([one[a], one[b]])], 1)
+    first, second = pairs.min(0), pairs.max(0)
     bits = np.concatenate([np.zeros(len(copies), np.int64), bits])
     exact = np.arange(len(first)) < len(copies)
     order = np.lexsort((second, first))
     first, second, bits, exact = first[order], second[order], bits[order], exact[order]
-    across = np.zeros(len(first), bool)
-    if part is not None:
-        parts = pd.factorize(faces.labels[part])[0]
-        across = (parts[first] != parts[second]) & (parts[first] >= 0) & (parts[second] >= 0)
+    across = (parts[first] != parts[second]) & (parts[first] >= 0) & (parts[second] >= 0)
     if across.any():
         log.warning("%s: %d pairs of duplicates lie in two parts of %r", faces.name, across.sum(), part)
     return Duplicates(faces, first, second, bits, exact, part, across)

@@ -78,10 +78,12 @@ class FaceSet:
 
     @property
     def identities(self) -> np.ndarray:
-        """(n,) integers, one per person. A face without an identity label counts as a person of its own."""
-        if "identity" not in self.labels:
+        """(n,) integers, one per person. A face without an identity label counts as a person of its own; in a set that
+        names nobody but says whose pictures they are (`user`), all of an owner count as one."""
+        column = next((column for column in ("identity", "user") if column in self.labels), None)
+        if column is None:
             return np.arange(len(self))
-        codes, people = pd.factorize(self.labels["identity"])
+        codes, people = pd.factorize(self.labels[column])
         alone = codes < 0
         codes[alone] = len(people) + np.arange(alone.sum())
         return codes

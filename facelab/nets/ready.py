@@ -14,7 +14,7 @@ from facelab.nets.locate import locate
 from facelab.nets.sources import SOURCES
 
 log = logging.getLogger(__name__)
-UNSEEN, COPY = "no landmarks are known or found", "nearly the same picture as an earlier one"
+UNSEEN, COPY = "no landmarks are known or found", "the same picture as an earlier one, or nearly"
 
 
 def photographs(name: str) -> FaceSet:
@@ -39,8 +39,9 @@ def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int 
 
     A set with a face that lacks landmarks gets all of them by `locate`, so that all are aligned in one way; a face
     that it does not see is left out. Where a set does not name its people, a photograph counts as a person, and the
-    same picture in two parts of a split would be a person known beforehand: of pictures that differ in at most `near`
-    of 256 bits (`faces.duplicates`) the first stays. The order stays too. The set's `report` tells which were left out
+    same picture in two parts of a split would be a person known beforehand: of equal pictures, and of those that differ
+    in at most `near` of 256 bits (`faces.duplicates`), the first stays. Near ones of one named person all stay, as the
+    frames of a film: no split parts them. The order stays too. The set's `report` tells which were left out
     of those drawn, and why, after what its reader left out; a log line (INFO) tells how many. ValueError: an empty set,
     `most` below 1, no face with landmarks.
 
@@ -50,7 +51,8 @@ def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int 
     if not seen.any():
         raise ValueError(f"face set {faces.name!r}: none of {len(rows)} faces has landmarks, or any that are found")
     kept = np.flatnonzero(seen)
-    extra = duplicates(chosen[kept], near=near).extra
+    found, people = duplicates(chosen[kept], near=near), chosen.identities[kept]
+    extra = found.of(found.exact | (people[found.first] != people[found.second])).extra
     left = [(i, UNSEEN) for i in np.flatnonzero(~seen)] + [(i, COPY) for i in kept[extra]]
     report = Report(faces.name, int((~extra).sum()), tuple((_name(faces, rows[i]), why) for i, why in left))
     log.info("of %d faces drawn, %s", len(rows), report)

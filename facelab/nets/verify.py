@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.spatial.distance import cdist
 
 
@@ -23,21 +24,23 @@ def verify(
 ) -> Verification:
     """Area under the ROC curve of the Euclidean distance between codes (n, d), identities (n,).
 
-    within: (n,) any labels; only pairs of different people with equal labels count, so that what the label names
-    (gender, ethnicity, age band) cannot tell them apart. At most `most` pairs of different people are drawn. The
-    interval draws people again: a pair counts as often as both its people were drawn. ValueError without a pair of
-    either sort.
+    A face whose identity is missing (None, NaN) is in no pair. within: (n,) any labels; only pairs of different people
+    with equal labels count, so that what the label names (gender, ethnicity, age band) cannot tell them apart. At
+    most `most` pairs of different people are drawn. The interval draws people again: a pair counts as often as both
+    its people were drawn. ValueError without a pair of either sort.
 
     >>> codes = np.array([[0.0], [0.1], [5.0], [5.1]])
     >>> verify(codes, [0, 0, 1, 1]).auc
     1.0
     """
-    codes, ids = np.asarray(codes, np.float64), np.unique(identities, return_inverse=True)[1]
+    ids = pd.factorize(np.asarray(identities), sort=True)[0]
+    named = np.flatnonzero(ids >= 0)
+    codes, ids = np.asarray(codes, np.float64)[named], ids[named]
     first, second = np.triu_indices(len(ids), k=1)
     same = ids[first] == ids[second]
     allowed = np.ones(len(first), bool)
     if within is not None:
-        groups = np.unique(np.asarray(within), return_inverse=True)[1]
+        groups = np.unique(np.asarray(within)[named], return_inverse=True)[1]
         allowed = groups[first] == groups[second]
     rng = np.random.default_rng(seed)
     different = np.flatnonzero(~same & allowed)

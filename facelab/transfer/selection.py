@@ -2,6 +2,7 @@
 answers, groups of people."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -137,8 +138,8 @@ def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> 
     """The score over all faces where a detector missed some (general-model §4.1): a missed face counts as wrong, or for
     a number as the middle of the task's range.
 
-    score: over the `found` faces. missed: labels of the others; one without this label does not count. ValueError
-    for identity, which is asked of pairs.
+    score: over the `found` faces that have this label. missed: labels of the others; one without this label does not
+    count. NaN where nobody has it. ValueError for identity, which is asked of pairs.
 
     >>> with_missed("gender", 1.0, 3, pd.DataFrame({"gender": ["male"]}))
     0.75
@@ -150,11 +151,13 @@ def with_missed(target: str, score: float, found: int, missed: pd.DataFrame) -> 
         raise ValueError("task 'identity' is asked of pairs of faces: count the pairs with a missed face half right")
     if about.kind != "regression":
         labelled = true >= 0 if about.kind == "classes" else ~np.isnan(true).any(1)
-        worst, others = 1.0 if heads.metric(target) == "error" else 0.0, labelled.sum()
-        return float((score * found + worst * others) / (found + others))
-    off, power = true[~np.isnan(true)] - (about.low + about.high) / 2, 2 if about.metric == "rmse" else 1
-    mean = (score**power * found + (np.abs(off) ** power).sum()) / (found + len(off))
-    return float(mean ** (1 / power))
+        wrong, power = np.full(labelled.sum(), 1.0 if heads.metric(target) == "error" else 0.0), 1
+    else:
+        wrong, power = np.abs(true[~np.isnan(true)] - (about.low + about.high) / 2), 2 if about.metric == "rmse" else 1
+    if found + len(wrong) == 0:
+        return math.nan
+    of_found = score**power * found if found else 0.0
+    return float(((of_found + (wrong**power).sum()) / (found + len(wrong))) ** (1 / power))
 
 
 def originals(nets: Mapping[str, Net], faces: FaceSet) -> pd.Series:

@@ -86,9 +86,9 @@ def tuned(
 
     start: the network before; top(start, outputs, seed=seed) gives a copy of it with a new head. Where there is a
     top.begin, it fits that head first, and what it then says is epoch 0, which stays where no later one is better on
-    the validation part. part (n,): 0 training, 1 validation (all of it at every share), 2 test. The row: target, route, share, seed, faces, metric, score,
-    validation, constant, balanced, groups (a dict for each of `selection.groups`), epochs, seconds (of training). Kept
-    in the cache under all it depends on.
+    the validation part. part (n,): 0 training, 1 validation (all of it at every share), 2 test. The row: target, route,
+    share, seed, faces, metric, score, validation, constant, balanced, groups (a dict for each of `selection.groups`),
+    epochs, seconds (of training). Kept in the cache under all it depends on.
     """
     some = heads.few(faces.identities, part, share, seed=seed)
     about = {

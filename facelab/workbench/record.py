@@ -103,26 +103,29 @@ def record_groups(notebook: str, table: pd.DataFrame, units: Mapping[str, str] |
 
 
 def record_missed(
-    notebook: str, scores: Mapping[str, float], found: int, missed: pd.DataFrame, note: str = ""
+    notebook: str, scores: Mapping[str, float], found: pd.DataFrame, missed: pd.DataFrame, note: str = ""
 ) -> pd.DataFrame:
     """Record how many faces were asked of nothing because no landmarks were found in them, as "NN.undetected_pct", and
     what scores become when these count as wrong (general-model §4.1), as "NN.undetected.TASK".
 
-    notebook: its two digits. scores: task → score over the `found` faces, in the task's own metric. missed: labels of
-    the others; `transfer.selection.with_missed` says how each counts, and what is raised. Returns a row per task,
-    columns "found" and "all".
+    notebook: its two digits. scores: task → score over faces that were found, in the task's own metric. found, missed:
+    labels of the faces found and of the others; those that have the task's label count, as
+    `transfer.selection.with_missed` says, with its errors. Returns a row per task, columns "found" and "all".
 
-    >>> record_missed("05", {"gender": 1.0}, 3, pd.DataFrame({"gender": ["male"]}))
+    >>> record_missed("05", {"gender": 1.0}, pd.DataFrame({"gender": ["male"] * 3}), pd.DataFrame({"gender": ["male"]}))
             found   all
     gender    1.0  0.75
     >>> float(recorded().loc["05.undetected_pct", "value"])
     25.0
     """
+    from facelab import tasks
+    from facelab.training.objective import present
     from facelab.transfer import heads, selection
 
-    every = found + len(missed)
+    every = len(found) + len(missed)
     record(f"{notebook}.undetected_pct", 100 * len(missed) / every, "%", note=f"of {every} faces, by MTCNN's O-Net")
-    of_all = {task: selection.with_missed(task, score, found, missed) for task, score in scores.items()}
+    known = {task: int((present(tasks.get(task).encode(found)) > 0).sum()) for task in scores}
+    of_all = {task: selection.with_missed(task, score, known[task], missed) for task, score in scores.items()}
     about = "; ".join(part for part in (note, "a missed face counted as wrong") if part)
     for task, value in of_all.items():
         record(f"{notebook}.undetected.{task}", value, heads.metric(task), note=about)

@@ -111,6 +111,14 @@ def test_each_picture_once_and_groups_through_others():
     assert len(duplicates(once, near=40)) == 0 and len(once) == 6
 
 
+def test_copies_in_two_parts_are_found_beside_one_that_has_none():
+    images = scenes(4)
+    images[1] = images[2] = images[0]
+    found = duplicates(as_faces(images, split=[None, "train", "test", "train"]))
+    assert found.table()[["first", "second", "across"]].to_numpy().tolist() == [[0, 1, False], [1, 2, True]]
+    assert found.extra.tolist() == [False, True, True, False]
+
+
 def test_bad_requests_are_named():
     faces = as_faces(scenes(2), age=[1.0, 2.0])
     with pytest.raises(ValueError, match="face set 'made' has no label 'splt': it has age"):

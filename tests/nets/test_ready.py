@@ -37,6 +37,15 @@ def test_a_picture_that_is_there_twice_stays_once(faces):
     assert 7 in set(kept) and 20 not in set(kept) and len(kept) == 29
 
 
+def test_frames_of_one_person_stay_and_near_copies_of_two_people_do_not(faces):
+    images, names = faces.images.copy(), [f"p{i}" for i in range(30)]
+    images[8] = images[9] = images[7] + (images[7] < 255)  # nearly the same
+    names[8] = names[7]  # a frame of the same film; 9 is said to be another person
+    images[20], names[20] = images[21], names[21]  # the very same picture
+    kept = nets.ready(replace(faces, images=images, labels=faces.labels.assign(identity=names))).labels["age"]
+    assert set(range(30)) - {*kept.astype(int)} == {9, 21}
+
+
 def test_what_a_source_was_trained_on_is_left_out(faces, monkeypatch):
     labels = faces.labels.assign(split=["train", "test", "validation"] * 10)
     monkeypatch.setattr(sys.modules["facelab.nets.ready"], "load", lambda name, broken: replace(faces, labels=labels))
@@ -80,7 +89,7 @@ def test_the_report_tells_what_was_left_out(faces, monkeypatch, caplog):
     before = Report("noise", 30, (("z.jpg", "cannot be read"),))
     with caplog.at_level("INFO", logger="facelab.nets.ready"):
         some = nets.ready(replace(faces, images=images, landmarks=missing, report=before))
-    unseen, copy = ("face 3", "no landmarks are known or found"), "nearly the same picture as an earlier one"
+    unseen, copy = ("face 3", "no landmarks are known or found"), "the same picture as an earlier one, or nearly"
     assert some.report.skipped == (("z.jpg", "cannot be read"), unseen, ("face 20", copy))
     assert some.report.kept == len(some) == 28
     assert "of 30 faces drawn, noise: 28 faces; left out: 1 (no landmarks are known or found)" in caplog.text

@@ -30,6 +30,13 @@ def test_a_code_that_is_all_group_is_chance_within_groups():
     assert abs(verify(codes, ids, within=group).auc - 0.5) < 0.08
 
 
+def test_faces_without_a_name_are_in_no_pair():
+    codes = np.array([[0.0], [0.1], [5.0], [5.1], [0.0], [9.0]])
+    for names in (["a", "a", "b", "b", None, None], [1.0, 1.0, 2.0, 2.0, np.nan, np.nan]):
+        found = verify(codes, names, within=[0, 0, 0, 0, 1, 1])
+        assert (found.auc, found.same, found.different) == (1.0, 2, 4)
+
+
 def test_without_pairs_of_both_sorts_it_says_so():
     with pytest.raises(ValueError, match="0 pairs of one person"):
         verify(np.eye(4), np.arange(4))

@@ -143,7 +143,7 @@ def test_the_read_out_stays_where_tuning_makes_it_worse(faces):
         tuning.tuned(net, faces, "age", part, training=tuning.Training(epochs=2, lr=lr, precision="32"), **how)
         for lr in (3.0, 1e-12)
     )
-    train, held, test = (faces[np.flatnonzero(part == p)] for p in range(3))
+    train, test = (faces[np.flatnonzero(part == p)] for p in (0, 2))
     read_out = top(net, 1)
     top.begin(read_out, net, train, "age", device="cpu")
     age = train.labels["age"].to_numpy(float)

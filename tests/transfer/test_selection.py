@@ -57,6 +57,8 @@ def test_missed_faces_are_wrong_or_in_the_middle():
     assert selection.with_missed("gender", 1.0, 3, unlabelled) == 0.75
     assert selection.with_missed("age", 5.0, 1, unlabelled) == 7.5
     assert selection.with_missed("yaw", 8.0, 10, pd.DataFrame({"yaw": []})) == 8.0
+    assert selection.with_missed("gender", np.nan, 0, unlabelled) == 0.0
+    assert np.isnan(selection.with_missed("age", np.nan, 0, pd.DataFrame({"age": [np.nan]})))
     with pytest.raises(ValueError, match="pairs"):
         selection.with_missed("identity", 0.9, 3, pd.DataFrame({"identity": [1]}))
 

@@ -18,7 +18,7 @@ def read(root: Path, files: list[str]) -> Listing:
 
     `age_group` is one of the set's eight ("25–32"), `age` is given only for faces that have a number of years; a few
     groups are mistyped and read as those they begin like. `user` is who owns the album, not who is seen; folds do not
-    share users.
+    share users, and neither do the parts of `FaceSet.assign`.
     """
     folder = first(root, *IMAGES)
     if folder is None:

@@ -16,8 +16,8 @@ YAW = {"1": -60, "2": -30, "3": 0, "4": 30, "5": 60}  # the paper's bins; "left"
 def read(root: Path, files: list[str]) -> Listing:
     """training.txt and testing.txt: path, x of five landmarks, y of five, gender, smile, glasses, pose.
 
-    Yaw is the middle of one of five bins, as the paper names them: −60, −30, 0, 30, 60 degrees. Identity is known for
-    the part that comes from LFW, by its names.
+    Pixels count from 1 in these files, as in Matlab, and from 0 here. Yaw is the middle of one of five bins, as the
+    paper names them: −60, −30, 0, 30, 60 degrees. Identity is known for the part that comes from LFW, by its names.
     """
     rows, skipped = [], []
     for listing, split in SPLITS.items():
@@ -34,7 +34,7 @@ def read(root: Path, files: list[str]) -> Listing:
                     "glasses": {"1": "yes", "2": "no"}[glasses],
                     "yaw": YAW[pose],
                     "split": split,
-                    "landmarks": numbers.reshape(2, 5).T,
+                    "landmarks": numbers.reshape(2, 5).T - 1,
                 }
             except (ValueError, KeyError):
                 skipped.append((f"{listing}, line {i + 1}", "no row of 10 numbers and 4 classes"))
@@ -54,5 +54,6 @@ SET = DataSet(
     layout="training.txt, testing.txt and the folders AFLW, lfw_5590 and net_7876",
     signs=("lfw_5590", "net_7876"),
     read=read,
+    version=2,  # pixels counted from 0
     labelled_by_file=True,
 )

@@ -164,6 +164,18 @@ def aflw2000(root):
     }
 
 
+def lp300(root):
+    """300W-LP: folders of one photo turned to many poses, with plane landmarks."""
+    (pitch, yaw, roll), wanted = (0.1, -0.4, 0.2), {}
+    for name in ("AFW/AFW_134212_1_0", "AFW/AFW_134212_1_17", "AFW_Flip/AFW_134212_1_0", "HELEN/HELEN_23_1_3"):
+        picture(root / f"{name}.jpg", (450, 450))
+        pose = np.array([[pitch, yaw, roll, 200, 200, 0, 0.001]])
+        savemat(root / f"{name}.mat", {"Pose_Para": pose, "pt2d": marks(pitch, yaw, roll)})
+        person = "HELEN_23_1" if "HELEN" in name else "AFW_134212_1"
+        wanted[f"{name}.jpg"] = {"yaw": -np.degrees(yaw), "identity": person}
+    return wanted
+
+
 def agedb(root):
     wanted = {
         "0_MariaCallas_35_f.jpg": {"identity": "MariaCallas", "age": 35, "gender": "female"},
@@ -306,9 +318,9 @@ def morph(root):
 
 LAYOUTS = {
     "utkface": utkface, "mtfl": mtfl, "fer2013": fer2013, "fer2013 folders": fer2013_folders, "lfw": lfw,
-    "london": london, "celeba": celeba, "headpose": headpose, "aflw2000": aflw2000, "agedb": agedb, "fgnet": fgnet,
-    "rafdb": rafdb, "ckplus": ckplus, "adience": adience, "imdb": imdb, "wiki": wiki, "afew-va": afew_va,
-    "morph": morph,
+    "london": london, "celeba": celeba, "headpose": headpose, "aflw2000": aflw2000, "aflw2000 as 300W-LP": lp300,
+    "agedb": agedb, "fgnet": fgnet, "rafdb": rafdb, "ckplus": ckplus, "adience": adience, "imdb": imdb, "wiki": wiki,
+    "afew-va": afew_va, "morph": morph,
 }  # fmt: skip
 
 

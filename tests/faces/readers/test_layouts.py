@@ -212,7 +212,7 @@ DAMAGE = {  # layout: (file, what is put in place of what, why its rows are left
     "ckplus": ("Landmarks/S005/001/S005_001_00000002_landmarks.txt", ("\n", " "), "landmarks are not 68 points", 1),
     "ckplus below 0": ("Emotion/S005/001/S005_001_00000003_emotion.txt", ("3.0", "-3."), "no number from 0 to 7", 3),
     "ckplus a word": ("Emotion/S010/001/S010_001_00000003_emotion.txt", ("2.0", "sad"), "no number from 0 to 7", 3),
-    "aflw2000": ("image00002.mat", None, "its .mat file has no Pose_Para and pt3d_68", 1),
+    "aflw2000": ("image00002.mat", None, "its .mat file has no Pose_Para and no pt3d_68", 1),
     "fgnet": ("points/001a02.pts", ("1.0000 1.0000\n", ""), "its .pts file has no 68 points", 1),
 }
 
@@ -281,6 +281,27 @@ def test_listed_pictures_that_are_not_there_are_left_out_and_counted(name, layou
         (tmp_path / file).unlink()
     with pytest.raises(FileNotFoundError, match=f"none of the {len(wanted)} pictures of .* is below"):
         read(name, tmp_path)
+
+
+def test_an_album_is_in_one_part(layouts, tmp_path):
+    """Adience does not say who is seen, but whose pictures they are."""
+    layouts["adience"](tmp_path)
+    table = tmp_path / "fold_0_data.txt"
+    table.write_text(table.read_text() + table.read_text().splitlines()[1].replace("1_o.jpg", "2_o.jpg") + "\n")
+    shutil.copy(*(tmp_path / f"aligned/70@N0/landmark_aligned_face.9.{i}_o.jpg" for i in (1, 2)))
+    faces = read("adience", tmp_path)
+    owners = faces.labels["user"].to_numpy()
+    assert len(faces) == 6 and len(np.unique(faces.identities)) == 5
+    for seed in range(5):
+        part = faces.assign((0.5, 0.5), seed=seed)
+        assert len(set(part[owners == "70@N0"])) == 1
+
+
+def test_pixels_of_mtfl_are_counted_from_nought(layouts, tmp_path):
+    layouts["mtfl"](tmp_path)
+    faces = read("mtfl", tmp_path, size=30)  # 30 × 20 pixels, with five black rows above
+    of = faces.labels["file"].to_list().index("net_7876/0001.jpg")
+    np.testing.assert_allclose(faces.landmarks[of, :3], [[7, 12], [21, 12], [14, 16]], atol=1e-4)
 
 
 def test_ages_out_of_range_are_left_out(layouts, tmp_path):
