@@ -39,7 +39,8 @@ def path(kind: str, name: str, **depends) -> Path:
     >>> path("faces", "pose", seed=0, size=128).name == path("faces", "pose", size=128, seed=0).name
     True
     """
-    return folder() / kind / f"{name.replace('/', '-')}-{digest(depends)}"
+    name = name.replace("/", "-").encode()[:160].decode(errors="ignore")  # file systems take 255 bytes
+    return folder() / kind / f"{name}-{digest(depends)}"
 
 
 def digest(value) -> str:
@@ -132,7 +133,7 @@ def _seal(partial: Path, about: dict) -> None:
 def write_text(file: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     temporary = _beside(file)
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
     os.replace(temporary, file)
 
 

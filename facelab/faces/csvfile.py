@@ -15,6 +15,7 @@ from facelab.faces.readers.listing import Listing
 from facelab.faces.readers.store import about, stored
 
 log = logging.getLogger(__name__)
+MISSING = ("nan", "na", "n/a", "null", "none")  # what other programs write for a number that is missing
 MARKS = tuple(f"landmark_{k}_{axis}" for k in range(5) for axis in "xy")  # as `facelab faces render --out` writes them
 
 
@@ -25,8 +26,9 @@ def from_csv(file: str | Path, *, root: str | Path | None = None, size: int = 12
     Its column `path` (or `file`) says where the pictures are, below root (the CSV's own folder). Columns named as in
     `facelab.tasks` are labels of tasks and must hold what those allow; others are kept as they are, with a warning in
     the log where a name is nearly that of a task. Ten columns landmark_0_x, landmark_0_y … landmark_4_y are the
-    landmarks in pixels of the stored picture. An empty cell is a missing label; a second row of a picture is left out;
-    pictures beside those that it lists are not looked at: a CSV may be a part of a set.
+    landmarks in pixels of the stored picture. An empty cell is a missing label, and so are words such as NaN among
+    numbers; paths may be written with \\; a second row of a picture is left out; pictures beside those that it lists
+    are not looked at: a CSV may be a part of a set.
     rows and broken as for `load`.
     ValueError: no such column, a label that its task does not allow, a picture that cannot be read. FileNotFoundError:
     no such file, or none of the pictures is there.
@@ -69,10 +71,18 @@ def from_csv(file: str | Path, *, root: str | Path | None = None, size: int = 12
 def _table(file: Path) -> pd.DataFrame:
     """The rows, their picture in the column `file`, which comes first; an empty cell alone is missing."""
     how = {"keep_default_na": False, "na_values": [""], "dtype": {"identity": str, "path": str, "file": str}}
+    how |= {"encoding": "utf-8-sig", "skipinitialspace": True}
     try:
-        table = pd.read_csv(file, encoding="utf-8-sig", skipinitialspace=True, **how)
+        table = pd.read_csv(file, **how)
+        if not isinstance(table.index, pd.RangeIndex):  # rows have one cell more than the header
+            if table.iloc[:, -1].notna().any():
+                raise ValueError(f"{file} has rows of more cells than its header names")
+            table = pd.read_csv(file, usecols=range(table.shape[1]), index_col=False, **how)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{file} cannot be read as a CSV file ({error})") from error
+    table = table.drop(
+        columns=[c for c in table if c.startswith("Unnamed: ") and table[c].isna().all()]
+    )  # a last comma
     if "path" in table:
         table = table.drop(columns="file", errors="ignore").rename(columns={"path": "file"})
     if "file" not in table:
@@ -81,6 +91,13 @@ def _table(file: Path) -> pd.DataFrame:
         raise ValueError(f"{file} has no rows: expected one for each picture")
     if table["file"].isna().any():
         raise ValueError(f"{file}, row {int(table['file'].isna().to_numpy().argmax()) + 1}: the path is empty")
+    table["file"] = table["file"].str.replace("\\", "/")
+    for column in table.columns.difference(["file", "identity"]):
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            words = table[column].astype(str).str.strip().str.lower().isin(MISSING)
+            numbers = pd.to_numeric(table[column].mask(words), errors="coerce")
+            if words.any() and numbers.notna().equals(table[column].notna() & ~words) and numbers.notna().any():
+                table[column] = numbers
     return table[["file", *(c for c in table if c != "file")]]
 
 

@@ -118,7 +118,7 @@ class FaceSet:
         for start in range(0, len(self), 256):
             total.update(np.ascontiguousarray(self.images[start : start + 256]))
         total.update(np.ascontiguousarray(self.landmarks))
-        total.update(self.labels.to_csv(index=False, lineterminator="\n").encode())
+        total.update(self.labels.to_csv(index=False, lineterminator="\n").encode(errors="surrogateescape"))
         return total.hexdigest()
 
     def flip(self) -> "FaceSet":
@@ -158,7 +158,7 @@ class FaceSet:
         """Write images.npy, landmarks.npy and labels.csv into an existing folder."""
         np.save(folder / "images.npy", self.images, allow_pickle=False)
         np.save(folder / "landmarks.npy", self.landmarks, allow_pickle=False)
-        self.labels.to_csv(folder / "labels.csv", index=False)
+        self.labels.to_csv(folder / "labels.csv", index=False, errors="surrogateescape")
 
     @classmethod
     def open(cls, folder: Path, name: str) -> "FaceSet":
@@ -170,7 +170,7 @@ class FaceSet:
 
 def _read_labels(file: Path) -> pd.DataFrame:
     """Only an empty cell is a missing label (a person may be called "NA"), and numbers come back bit by bit."""
-    how = {"keep_default_na": False, "na_values": [""]}
+    how = {"keep_default_na": False, "na_values": [""], "encoding_errors": "surrogateescape"}
     labels = pd.read_csv(file, dtype={"identity": str}, **how)
     text = pd.read_csv(file, dtype=str, **how)
     for column in labels.select_dtypes("float"):  # whose last bit a fast reader may miss

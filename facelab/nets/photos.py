@@ -90,7 +90,7 @@ def faces_in(
         raise ValueError(f"margin {margin!r}: expected 0 to 2, a share of the box on every side")
     name, files = _files(photos)
     settings = {"size": int(size), "margin": float(margin), "smallest": float(smallest)}
-    settings |= {"thresholds": [float(t) for t in thresholds], "most": most}
+    settings |= {"thresholds": [float(t) for t in thresholds], "most": most and int(most)}
     look = _Look(settings, devices.device(device), cached)
     parts, rows = [], []
     for label, file in tqdm(files.items(), desc=name, unit="photo", disable=not progress):

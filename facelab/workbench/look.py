@@ -136,7 +136,8 @@ def summary(seen: Look) -> str:
         for row in faces.to_dict("records"):
             said = ", ".join(says(row)[k] for k in _TEXT[1:])
             lines.append(f"  {row['file']}, face {row['face']}: {said}")
-    return "\n".join([*lines, "", *limits(), ""])
+    text = "\n".join([*lines, "", *limits(), ""])
+    return text.encode(errors="backslashreplace").decode()  # names of files may be no UTF-8
 
 
 def says(row: dict) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Any CSV file of pictures: labels mean what their columns say, and mistakes in it are named."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,33 @@ def test_missing_and_broken_pictures(photos, caplog):
     assert faces.report.skipped == (("gone.png", "listed, but not there"), ("b.jpg", "cannot be read as an image"))
     assert "mine: 2 faces; left out: 1 (listed, but not there), 1 (cannot be read as an image)" in caplog.text
     assert read(photos / "mine.csv", text, broken="skip", rows=1).labels["age"].tolist() == [3]
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "NA", " n/a", "null", "None"])
+def test_words_for_a_missing_number_are_missing(photos, word):
+    faces = read(photos / "mine.csv", f"path,age,yaw,note,weight\na.png,{word},-3,{word},\nb.jpg,4,{word},x,{word}\n")
+    np.testing.assert_array_equal(faces.encode("age"), [np.nan, 4])
+    np.testing.assert_array_equal(faces.encode("yaw"), [-3, np.nan])
+    assert faces.labels["note"].tolist() == [word.strip(), "x"]
+
+
+def test_windows_paths_and_a_comma_at_the_end(photos):
+    rows = "zoë 李\\c.png,3,007,\nb.jpg,4,008,\n"
+    for text in (f"path,age,identity\n{rows}", f"path,age,identity,\n{rows}"):
+        faces = read(photos / "mine.csv", text)
+        assert faces.labels["file"].tolist() == ["zoë 李/c.png", "b.jpg"] and list(faces.labels)[1:] == [
+            "age",
+            "identity",
+        ]
+        assert faces.labels["age"].tolist() == [3, 4] and faces.labels["identity"].tolist() == ["007", "008"]
+    with pytest.raises(ValueError, match=r"mine.csv has rows of more cells than its header names"):
+        read(photos / "mine.csv", "path,age\na.png,3,x\nb.jpg,4,y\n")
+
+
+def test_names_that_are_long_or_no_utf8(photos):
+    name = os.fsdecode(b"caf\xe9.png")
+    (photos / "a.png").rename(photos / name)
+    faces = fl.faces.from_folder(photos, size=20, progress=False)
+    assert name in set(faces.labels["file"]) and len(faces.fingerprint) == 64
+    long = photos / ("m" * 240 + ".csv")
+    assert len(read(long, "path,age\nb.jpg,4\n")) == 1

@@ -1,6 +1,8 @@
 """`facelab look`: what is read is what the networks say, and what is written says what it is worth."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -107,6 +109,16 @@ def test_many_photos_take_several_sheets(seen, monkeypatch):
     monkeypatch.setattr(looking, "SHEETS", 2)
     assert len(list(looking.sheets(seen))) == 2
     assert "The sheets show the first 2 photos with faces" in looking.summary(seen)
+
+
+def test_a_name_that_is_no_utf8_is_legible(folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(folder / "one.png", tmp_path / "in" / os.fsdecode(b"caf\xe9.png"))
+    shutil.copy(folder / "words.jpg", tmp_path / "in" / os.fsdecode(b"\xe9.jpg"))
+    one = looking.look(tmp_path / "in", device="cpu", progress=False)
+    files = looking.write(one, tmp_path / "out")
+    assert len(files) == 3 and pd.read_csv(files[1])["file"].tolist() == [r"caf\udce9.png"]
+    assert r"caf\udce9.png, face 0" in files[0].read_text(encoding="utf-8") and "left out:" in looking.summary(one)
 
 
 def test_no_face_at_all(tmp_path):

@@ -82,7 +82,7 @@ def _rows(rows):
     if rows is None:
         return None
     if isinstance(rows, slice):
-        return [rows.start, rows.stop, rows.step]
+        return [None if end is None else index(end) for end in (rows.start, rows.stop, rows.step)]
     if np.ndim(rows) == 0:
         whole("rows", rows, 1)
         return index(rows)
@@ -148,6 +148,10 @@ def _write(folder: Path, listing: Listing, root: Path, name: str, size: int, bro
             begins = out.tell()
             for i, result in picture.read_all(range(len(listing)), decode, **jobs):
                 if isinstance(result, ValueError):
+                    if getattr(
+                        result.__cause__, "errno", None
+                    ):  # of the disk, not of the file: the next time it may be read
+                        raise result.__cause__
                     skipped.append((file[i], UNREADABLE))
                     continue
                 out.write(np.ascontiguousarray(result[0]))
@@ -163,7 +167,7 @@ def _write(folder: Path, listing: Listing, root: Path, name: str, size: int, bro
         (folder / "images.npy").unlink(missing_ok=True)
         raise
     np.save(folder / "landmarks.npy", np.stack(landmarks).astype(np.float32), allow_pickle=False)
-    listing.table.iloc[kept].to_csv(folder / "labels.csv", index=False)
+    listing.table.iloc[kept].to_csv(folder / "labels.csv", index=False, errors="surrogateescape")
     here = set(file[kept])
     lacking = [(name, why) for name, why in listing.lacking if name in here]
     report = asdict(Report(name, len(kept), tuple(skipped), tuple(lacking)))

@@ -1,5 +1,6 @@
 """A set is read once, never half, and never stale; a wrong folder is told from a right one."""
 
+import errno
 import logging
 import os
 
@@ -243,3 +244,27 @@ def test_entries_are_named_after_their_set(tmp_path, own_cache):
     read(many(tmp_path / "set"))
     (entry,) = [p for p in (own_cache / "faces").iterdir() if p.is_dir()]
     assert entry.name.startswith("utkface-") and cache.problem(entry) is None
+
+
+def test_a_disk_that_fails_is_no_broken_picture(tmp_path, monkeypatch):
+    """What cannot be read now, for want of the disk, is not left out of the cached set for ever."""
+    whole = store.picture.read
+
+    def failing(file, *rest):
+        try:
+            raise OSError(errno.EIO, "Input/output error", str(file))
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read as an image ({error})") from error
+
+    monkeypatch.setattr(store.picture, "read", failing)
+    with pytest.raises(OSError, match=r"Input/output error: .*chip\.jpg"):
+        read(many(tmp_path / "set"), broken="skip")
+    monkeypatch.setattr(store.picture, "read", whole)
+    assert len(read(tmp_path / "set", broken="skip")) == 7
+
+
+def test_rows_may_be_numpy_integers(tmp_path):
+    one, four = np.int64(1), np.int64(4)
+    same = read(many(tmp_path / "set"), rows=slice(one, four)), read(tmp_path / "set", rows=slice(1, 4))
+    assert len(same[0]) == 3 and same[0].fingerprint == same[1].fingerprint
+    assert len(read(tmp_path / "set", rows=four)) == 4
