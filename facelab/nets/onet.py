@@ -54,5 +54,9 @@ def read(file: Path) -> ONet:
 
 
 def landmarks(output: torch.Tensor) -> torch.Tensor:
-    """(n, 16) → (n, 5, 2) pixels (x, y) of the chip of 48, in the order and convention of `FaceSet.landmarks`."""
-    return 48 * output[:, 6:].view(-1, 2, 5).transpose(1, 2)
+    """(n, 16) → (n, 5, 2) pixels (x, y) of the chip of 48, in the order and convention of `FaceSet.landmarks`.
+
+    The network gives shares of the chip's side, from its left and upper edge; the first pixel's centre is half a pixel
+    in. (So read, landmarks of mirror images are mirror images on average, and rendered faces have theirs.)
+    """
+    return 48 * output[:, 6:].view(-1, 2, 5).transpose(1, 2) - 0.5

@@ -19,7 +19,7 @@ from facelab.nets import mtcnn
 from facelab.nets.detect import LONGEST, SMALLEST, THRESHOLDS, checked, pixels, search
 from facelab.nets.sources import PROPOSALS, REFINEMENT, SOURCES
 
-VERSION = 1  # raised when the same photo gives other faces, so that no stale ones are read
+VERSION = 2  # raised when the same photo gives other faces, so that no stale ones are read
 EDGES = ("left", "top", "right", "bottom")
 NONE = "no face found"
 

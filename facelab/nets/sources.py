@@ -313,9 +313,9 @@ SOURCES = {
             predicts="five landmarks (n, 5, 2) in pixels of the 48 px chip; where they lie in a photo is known only "
             "where the chip is the whole image (net.template = None)",
             measured="MTFL, 2,995 photos of its test part, the square of 0.57 of each picture chosen on its training "
-            "part and no landmark used: mean error 7.1 % of the eye distance (always saying the mean places: 14.6 %), "
-            "4.1 % on 4,000 photos of the training part, a common training set of landmark networks; on aligned "
-            "chips of the test part 6.8 % (always saying the template: 10.1 %)",
+            "part and no landmark used: mean error 6.6 % of the eye distance (always saying the mean places: 14.6 %), "
+            "4.4 % on 4,000 photos of the training part, a common training set of landmark networks; on aligned "
+            "chips of the test part 6.3 % (always saying the template: 10.1 %)",
             **_FACENET_PYTORCH,
         ),
         Source(

@@ -51,6 +51,15 @@ def test_near_the_true_landmarks(frontal):
     np.testing.assert_allclose(one_by_one.landmarks, found.landmarks[:6], atol=1e-2)
 
 
+def test_landmarks_of_mirror_images_are_mirror_images(frontal):
+    """On average: the pixels that the network's shares of a chip are turned into lie neither left nor right."""
+    found = fl.nets.locate(blind(frontal), device="cpu")
+    other = fl.nets.locate(blind(frontal.flip()), device="cpu").flip()
+    off = (found.landmarks - other.landmarks)[..., 0]
+    assert abs(np.nanmean(off)) / 2 < 0.25  # of 128 pixels; a half of a chip's pixels would be 0.6
+    assert abs(np.nanmean((found.landmarks - frontal.landmarks)[..., 0])) < 0.3
+
+
 def test_a_smaller_face_is_found_as_well(frontal):
     """With a wide grey border around, which is where the central squares come in."""
     few = frontal[:12]

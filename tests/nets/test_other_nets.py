@@ -109,8 +109,8 @@ def test_same_padding(size):
 def test_landmarks_are_pixels_of_the_chip():
     output = torch.zeros(1, 16)
     output[0, 6:] = torch.tensor([0.25, 0.75, 0.5, 0.3, 0.7, 0.4, 0.4, 0.6, 0.8, 0.8])  # all x, then all y
-    expected = [[12, 19.2], [36, 19.2], [24, 28.8], [14.4, 38.4], [33.6, 38.4]]
-    np.testing.assert_allclose(landmarks(output)[0], expected, rtol=1e-6)
+    edges = np.array([[12, 19.2], [36, 19.2], [24, 28.8], [14.4, 38.4], [33.6, 38.4]])  # counted from the chip's edge
+    np.testing.assert_allclose(landmarks(output)[0], edges - 0.5, rtol=1e-6)
 
 
 def test_the_dense_layer_reads_channel_by_channel():
