@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from facelab import cache, devices
 from facelab.errors import whole
 from facelab.faces.duplicates import duplicates
 from facelab.faces.faceset import FaceSet
@@ -14,6 +15,7 @@ from facelab.nets.locate import locate
 from facelab.nets.sources import SOURCES
 
 log = logging.getLogger(__name__)
+VERSION = 1  # raised when `locate` finds other landmarks
 UNSEEN, COPY = "no landmarks are known or found", "the same picture as an earlier one, or nearly"
 
 
@@ -37,13 +39,13 @@ def photographs(name: str) -> FaceSet:
 def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int = 0, device="auto") -> FaceSet:
     """Those of at most `most` faces, drawn at random, whose landmarks are known or found, each picture once.
 
-    A set with a face that lacks landmarks gets all of them by `locate`, so that all are aligned in one way; a face
-    that it does not see is left out. Where a set does not name its people, a photograph counts as a person, and the
-    same picture in two parts of a split would be a person known beforehand: of equal pictures, and of those that differ
-    in at most `near` of 256 bits (`faces.duplicates`), the first stays. Near ones of one named person all stay, as the
-    frames of a film: no split parts them. The order stays too. The set's `report` tells which were left out
-    of those drawn, and why, after what its reader left out; a log line (INFO) tells how many. ValueError: an empty set,
-    `most` below 1, no face with landmarks.
+    A set with a face that lacks landmarks gets all of them by `locate`, so that all are aligned in one way; a face that
+    it does not see is left out; they are kept in the cache. Where a set does not name its people, a photograph counts
+    as a person, and the same picture in two parts of a split would be a person known beforehand: of equal pictures, and
+    of those that differ in at most `near` of 256 bits (`faces.duplicates`), the first stays. Near ones of one named
+    person all stay, as the frames of a film: no split parts them. The order stays too. The set's `report` tells which
+    were left out of those drawn, and why, after what its reader left out; a log line (INFO) tells how many. ValueError:
+    an empty set, `most` below 1, no face with landmarks.
 
         people = fl.nets.ready(fl.nets.photographs("utkface"), 2400)
     """
@@ -81,7 +83,15 @@ def _drawn(faces: FaceSet, most: int | None, seed: int, device) -> tuple[np.ndar
     rows = np.sort(np.random.default_rng(seed).permutation(len(faces))[:most])
     chosen = faces[rows]
     if not np.isfinite(chosen.landmarks).all():
-        chosen = locate(chosen, device=device)
+        about = {"faces": chosen.fingerprint, "device": devices.device(device).type, "version": VERSION}
+        about["weights"] = SOURCES["landmarks"].sha256
+
+        def fill(folder):
+            points = locate(chosen, device=device).landmarks
+            cache.write_tensors(folder / "landmarks.safetensors", {"landmarks": points}, {})
+
+        entry = cache.build(cache.path("landmarks", faces.name, **about), fill, about)
+        chosen = replace(chosen, landmarks=cache.read_tensors(entry / "landmarks.safetensors")[0]["landmarks"])
     return rows, chosen, np.isfinite(chosen.landmarks).all((1, 2))
 
 
