@@ -39,13 +39,13 @@ def photographs(name: str) -> FaceSet:
 def ready(faces: FaceSet, most: int | None = None, *, near: int = 24, seed: int = 0, device="auto") -> FaceSet:
     """Those of at most `most` faces, drawn at random, whose landmarks are known or found, each picture once.
 
-    A set with a face that lacks landmarks gets all of them by `locate`, so that all are aligned in one way; a face that
-    it does not see is left out; they are kept in the cache. Where a set does not name its people, a photograph counts
-    as a person, and the same picture in two parts of a split would be a person known beforehand: of equal pictures, and
-    of those that differ in at most `near` of 256 bits (`faces.duplicates`), the first stays. Near ones of one named
-    person all stay, as the frames of a film: no split parts them. The order stays too. The set's `report` tells which
-    were left out of those drawn, and why, after what its reader left out; a log line (INFO) tells how many. ValueError:
-    an empty set, `most` below 1, no face with landmarks.
+    A set with a face that lacks landmarks gets all of them by `locate`, so that all are aligned in one way (they are
+    kept in the cache); a face that it does not see is left out. Where a set does not name its people, a photograph
+    counts as a person, and the same picture in two parts of a split would be a person known beforehand: of equal
+    pictures, and of those that differ in at most `near` of 256 bits (`faces.duplicates`), the first stays. Near ones of
+    one named person all stay, as the frames of a film: no split parts them. The order stays too. The set's `report`
+    tells which were left out of those drawn, and why, after what its reader left out; a log line (INFO) tells how many.
+    ValueError: an empty set, `most` below 1, no face with landmarks.
 
         people = fl.nets.ready(fl.nets.photographs("utkface"), 2400)
     """

@@ -12,6 +12,11 @@ from facelab.faces import FaceSet
 from facelab.faces.report import Report
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def faces():
     rng = np.random.default_rng(0)
@@ -69,6 +74,7 @@ def test_landmarks_are_looked_for_where_some_are_missing(faces, monkeypatch):
     found = nets.ready(replace(faces, landmarks=missing))
     assert looked == [30] and len(found) == 25 and (found.landmarks == 1).all() and found.labels["age"].min() == 5
     missed = nets.missed(replace(faces, landmarks=missing))
+    assert looked == [30]  # once for both
     assert list(missed.labels["age"]) == [0, 1, 2, 3, 4] and len(nets.missed(faces)) == 0
     of_draw = {*nets.ready(replace(faces, landmarks=missing), 12, seed=3).labels["age"]}
     of_draw |= {*nets.missed(replace(faces, landmarks=missing), 12, seed=3).labels["age"]}
