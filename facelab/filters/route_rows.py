@@ -10,7 +10,7 @@ import pandas as pd
 from facelab import errors
 from facelab.faces.faceset import FaceSet
 from facelab.filters import saved
-from facelab.filters.route_scores import goodness, per_face, unscaled_per_face
+from facelab.filters.route_scores import goodness, guessed, per_face, unscaled_per_face
 from facelab.filters.route_settings import BASELINE, Route
 from facelab.nets.net import Net
 
@@ -69,13 +69,16 @@ class Journey:
             raise errors.unknown(f"route to {task!r}", route, {r.route.name for r in self.rows if r.task == task})
         return found
 
-    def kept(self, task: str, route: str, *, bootstraps: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+    def kept(
+        self, task: str, route: str, *, seeds=None, bootstraps: int = 1000, seed: int = 0
+    ) -> tuple[float, float, float]:
         """Per cent of the baseline's score that the route keeps, mean over seeds, with a 95 % interval: held-out people
-        drawn again, the same for both, in every seed. Some people are held out in several
-        seeds, and what training anew would change is not in it. ValueError where the baseline explains nothing."""
+        drawn again, the same for both, in every seed (or in these `seeds`). Some people are
+        held out in several seeds, and what training anew would change is not in it: see `verdict`. ValueError where the
+        baseline explains nothing."""
         rng, draws, points = np.random.default_rng(seed), [], []
         base = {row.seed: row for row in self.of(task, BASELINE.name)}
-        for row in self.of(task, route):
+        for row in (row for row in self.of(task, route) if seeds is None or row.seed in seeds):
             whole = base[row.seed]
             people = np.unique(self.faces.identities[row.test], return_inverse=True)[1]
             good = [per_face(task, r.said, self.faces, r.test) for r in (row, whole)]  # (n,) of either
@@ -89,6 +92,28 @@ class Journey:
         low, high = np.quantile(np.mean(draws, 0), (0.025, 0.975))
         point = float(np.mean(points))
         return point, min(float(low), point), max(float(high), point)
+
+    def verdict(self, task: str, one: str, other: str) -> str:
+        """Whether a route keeps more than another: "better" or "worse" where the intervals of `kept` over the seeds of
+        both lie apart, and so does what they keep in one training and the next; else "not told apart", or "one
+        training" where they share fewer than two seeds, which deal other people too."""
+        seeds = sorted({row.seed for row in self.of(task, one)} & {row.seed for row in self.of(task, other)})
+        if len(seeds) < 2:
+            return "one training"
+
+        def spread(route: str) -> tuple[float, float]:
+            _, low, high = self.kept(task, route, seeds=seeds)
+            each = [self.kept(task, route, seeds=[seed])[0] for seed in seeds]
+            return min(low, *each), max(high, *each)
+
+        (low, high), (least, most) = spread(one), spread(other)
+        return "better" if low > most else "worse" if high < least else "not told apart"
+
+    def guessed(self, task: str) -> float:
+        """Per cent of the baseline's score that the commonest answer has, mean over seeds: what a network that learned
+        nothing "keeps"."""
+        base = self.of(task, BASELINE.name)
+        return 100 * float(np.mean([guessed(task, self.faces, row.test) / goodness(task, row.scores) for row in base]))
 
     def groups(self, task: str, routes: Sequence[str], columns=("gender", "ethnicity", "age band")) -> pd.DataFrame:
         """The score of every group of held-out people by route, over all seeds: accuracy, or mean absolute error; with

@@ -43,6 +43,16 @@ def per_face(task: str, said: np.ndarray, faces: FaceSet, rows) -> np.ndarray:
     return 1 - np.square(said - truth) / np.nanmean(np.square(truth - np.nanmean(truth)))
 
 
+def guessed(task: str, faces: FaceSet, rows) -> float:
+    """The score of the best answer that looks at no face: the share of the commonest class (age: decade); of numbers
+    without classes 0, the R² of their mean."""
+    truth = tasks.get(task).encode(faces.labels.iloc[rows])
+    if tasks.get(task).kind != "classes" and task != "age":
+        return 0.0
+    known = truth[truth >= 0] if task != "age" else decade(truth[np.isfinite(truth)])
+    return float(np.unique(known, return_counts=True)[1].max() / len(known))
+
+
 def unscaled_per_face(task: str, said: np.ndarray, faces: FaceSet, rows) -> np.ndarray:
     """(n,) of classes what `per_face` says, of numbers the absolute error in the task's unit."""
     if tasks.get(task).kind == "classes":

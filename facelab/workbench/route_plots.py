@@ -63,13 +63,14 @@ def markers(routes) -> dict[str, str]:
 
 
 def frontier(
-    table: pd.DataFrame, task: str, *, goals=(55.8, 72.0), kept: float = 99.5, kinds=None, ax: Axes | None = None
-) -> Axes:
+    table: pd.DataFrame, task: str, *, goals=(55.8, 72.0), kept: float = 99.5, guessed: float | None = None, kinds=None,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """What is kept of the baseline's score against the MACs cut: markers by `markers`, bars from seed to seed.
 
     table: as `Journey.table`, `macs_cut` and `kept` as shares. goals: cuts to mark, kept: the line to reach, both in
-    per cent. kinds: route → one of `KINDS`, where its name does not say it. ValueError: no such task, a column that
-    is not there, a route without a baseline.
+    per cent; guessed: the share that the commonest answer has (`Journey.guessed`). kinds: route → one of `KINDS`, where
+    its name does not say it. ValueError: no such task, a column that is not there, a route without a baseline.
     """
     rows = _rows(table, ("route", "macs_cut", "kept"), task)
     if rows["kept"].isna().any():
@@ -97,6 +98,8 @@ def frontier(
         ax.plot(x.mean(), y.mean(), shapes[name], color=tint, ms=13 if shapes[name] == "*" else 8,
                 label=f"_{name}" if again else style.words(name), **hollow)  # fmt: skip
     ax.axhline(kept, color=style.INK, lw=1, ls=DASHED, zorder=1.5, label=f"{kept:g} % kept")
+    if guessed is not None:
+        _guess(ax.axhline, guessed)
     ax.margins(x=0.06, y=0.08)
     ax.set_xlabel("MACs cut (% of the whole network's)")
     ax.set_ylabel(f"{_score(rows)[2]} of {style.words(task)} kept (% of {BASELINE})")
@@ -104,11 +107,17 @@ def frontier(
     return ax
 
 
-def kept_bars(table: pd.DataFrame, *, goal: float = 99.5, kinds=None, ax: Axes | None = None) -> Axes:
+def _guess(line, guessed: float):
+    return line(guessed, color="#888888", lw=1.2, ls=(0, (1, 2)), zorder=1.5, label="commonest answer")
+
+
+def kept_bars(
+    table: pd.DataFrame, *, goal: float = 99.5, guessed: float | None = None, kinds=None, ax: Axes | None = None
+) -> Axes:
     """What each route keeps of the baseline's score, in per cent with its interval, in the order given.
 
-    table: route, kept, low, high in per cent, as `Journey.kept` gives them. goal: the dashed line. kinds: as in
-    `frontier`. The axis says where it begins. ValueError: a column that is not there.
+    table: route, kept, low, high in per cent, as `Journey.kept` gives them. goal: the dashed line. guessed, kinds:
+    as in `frontier`. The axis says where it begins. ValueError: a column that is not there.
 
     >>> from matplotlib import pyplot as plt
     >>> ax = kept_bars(pd.DataFrame({"route": ["ETL", "random"], "kept": [99, 91], "low": [98, 89], "high": [100, 93]}))
@@ -118,7 +127,10 @@ def kept_bars(table: pd.DataFrame, *, goal: float = 99.5, kinds=None, ax: Axes |
     """
     rows = _rows(table, ("route", "kept", "low", "high"))
     kept, low, high = rows[["kept", "low", "high"]].to_numpy(float).T
-    least, most = np.nanmin([kept, low]), max(100.0, np.nanmax([kept, high]))
+    least, most = (
+        np.nanmin([kept, low, np.full(len(kept), np.inf if guessed is None else guessed)]),
+        max(100.0, np.nanmax([kept, high])),
+    )
     begin = 5 * np.floor((least - 2) / 5) if least < 0 or least > 40 else 0.0
     base, sorts = max(begin, 0.0), [kind(name, kinds) for name in rows["route"]]
     ax = _bars(ax, rows["route"], [style.interval(*v, 1) for v in zip(kept, low, high, strict=True)])
@@ -129,7 +141,8 @@ def kept_bars(table: pd.DataFrame, *, goal: float = 99.5, kinds=None, ax: Axes |
     ax.set_xlim(begin, most + 0.02 * (most - begin))
     ax.set_xlabel(f"score kept (% of {BASELINE}" + (f"; the axis begins at {begin:.0f})" if begin else ")"))
     drawn = [Patch(color=KINDS[sort], alpha=0.75, label=sort) for sort in KINDS if sort in sorts]
-    style.legend(ax, above=True, handles=[*drawn, line], ncols=5)
+    lines = [line] if guessed is None else [line, _guess(ax.axvline, guessed)]
+    style.legend(ax, above=True, handles=[*drawn, *lines], ncols=5)
     return ax
 
 

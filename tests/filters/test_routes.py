@@ -272,6 +272,41 @@ def test_kept_is_the_share_of_right_answers_with_an_interval_around_it(journey):
         same.kept("gender", "othr")
 
 
+def test_a_verdict_needs_several_trainings_that_agree(journey):
+    """One training in three that fails is no worse route, however sure its people make us."""
+    (whole,) = journey.of("gender", BASELINE.name)
+    right = np.eye(2)[journey.faces.encode("gender")[whole.test]]
+    never, person = right[:, ::-1], pd.Series(journey.faces.identities[whole.test])
+    wrong = person.groupby(person).cumcount().to_numpy() % 4 == 0  # as many of everybody's faces
+    some = np.where(wrong[:, None], never, right)
+
+    def of(name, said):
+        base = [(BASELINE, seed, right) for seed in range(len(said))]
+        rows = base + [(Route(name), seed, one) for seed, one in enumerate(said)]
+        return [
+            replace(whole, route=route, seed=seed, said=one, scores=score("gender", one, journey.faces, whole.test))
+            for route, seed, one in rows
+        ]
+
+    def verdict(one, other):
+        rows = {(row.route, row.seed): row for row in (*of("one", one), *of("other", other))}
+        return Journey(tuple(rows.values()), journey.faces).verdict("gender", "one", "other")
+
+    assert verdict([right] * 3, [some] * 3) == "better" and verdict([some] * 3, [right] * 3) == "worse"
+    assert verdict([some] * 3, [some] * 3) == "not told apart"
+    assert verdict([some] * 3, [right, right, never]) == "not told apart"
+    assert verdict([right] * 3, [never]) == "one training"
+
+
+def test_what_a_network_that_learned_nothing_keeps(journey):
+    (whole,) = journey.of("gender", BASELINE.name)
+    truth = journey.faces.encode("gender")[whole.test]
+    always = np.tile([0.0, 1.0] if truth.mean() > 0.5 else [1.0, 0.0], (len(truth), 1))
+    told = made(journey, (np.eye(2)[truth], always))
+    assert told.guessed("gender") == pytest.approx(told.kept("gender", "other")[0])
+    assert journey.guessed("yaw") == 0
+
+
 def test_groups_are_scored_alone(journey):
     (whole,) = journey.of("gender", BASELINE.name)
     truth = journey.faces.encode("gender")[whole.test]

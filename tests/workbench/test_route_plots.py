@@ -56,6 +56,7 @@ def test_frontier_draws_means_over_seeds(table, check):
     assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
     assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1  # covers no point
     assert plots.frontier(table, "yaw").get_ylabel().startswith("R² of yaw kept")
+    assert markers(plots.frontier(table, "gender", guessed=55.0))["commonest answer"].get_ydata()[0] == 55
 
 
 def test_routes_are_coloured_by_what_they_are(table):
@@ -93,6 +94,9 @@ def test_kept_bars_say_where_they_begin(check):
     assert [t.get_text() for t in ax.get_yticklabels()] == ["ETL", "l1", "ours"]
     assert ax.texts[0].get_text() == "97.0 [96.0, 98.0]"
     assert {line.get_xdata()[0] for line in ax.lines} == {100, 99.5}
+    ax = plots.kept_bars(kept, guessed=52.0)
+    check(ax)
+    assert {line.get_xdata()[0] for line in ax.lines} == {100, 99.5, 52} and ax.get_xlim()[0] == 50
     ax = plots.kept_bars(kept.assign(low=3.0))
     check(ax)
     assert ax.get_xlim()[0] == 0 and "begins" not in ax.get_xlabel()
