@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from facelab.errors import unknown
 from facelab.workbench import style
 
-NO_KNEE = 0.5  # filters: below one, where the markers of layers without a knee stand
+NO_KNEE = -8.0  # per cent: below none, where the markers of layers without a knee stand
 
 
 def characteristic_curve(curve, gamma: float | None = 0.01, *, scale: str = "auto", ax: Axes | None = None) -> Axes:
@@ -170,7 +170,7 @@ def best_layers(
 
 
 def knees(curves: Mapping, gamma: float | None = 0.01, *, names: bool = True, ax: Axes | None = None) -> Axes:
-    """The filters each layer keeps at its knee, with 95 % intervals, before the layer's width in grey.
+    """The share of its filters that each layer keeps at its knee, in per cent, with 95 % intervals.
 
     curves: a `TaskCurves` or `Curves` (one marker per task). names: layers by name, or by number where there
     is little room. A layer where a task has no knee shows its marker hollow at the bottom. gamma=None leaves
@@ -180,15 +180,13 @@ def knees(curves: Mapping, gamma: float | None = 0.01, *, names: bool = True, ax
     width = {layer: curve.filters for layer, curve in by_task[0].items()}
     ax = style.axes(ax, max(5.2, (0.18 + 0.04 * len(by_task)) * len(width) + 2.6), 3.6)
     lacking = any(curve.knee() is None for of_task in by_task for curve in of_task.values())
-    ax.set_yscale("log", base=2)
-    ax.set_ylim(NO_KNEE * 0.75 if lacking else 0.9, max(width.values()) * 1.5)
-    ax.yaxis.set_major_locator(FixedLocator(([NO_KNEE] if lacking else []) + [4**i for i in range(8)]))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v >= 1 else "no knee"))
-    edges = np.arange(len(width) + 1) - 0.5
-    ax.stairs(list(width.values()), edges, baseline=0.1, fill=True, color="#EDEDED", label="all filters")
+    ax.set_ylim(NO_KNEE * 1.5 if lacking else 0, 103)
+    ax.yaxis.set_major_locator(FixedLocator([*([NO_KNEE] if lacking else []), *range(0, 101, 20)]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v >= 0 else "no knee"))
     _layer_axis(ax, width, names)
-    ax.set_ylabel("filters kept" + (f" (γ = {gamma:g})" if gamma is not None else " (at the knee)"))
+    ax.set_ylabel(
+        "filters kept" + (f" (% of the layer's, γ = {gamma:g})" if gamma is not None else " (% of the layer's)")
+    )
     if gamma is not None:
         mark_knees(ax, curves, gamma)
         style.legend(ax, beside="task")
@@ -204,10 +202,11 @@ def mark_knees(ax: Axes, curves: Mapping, gamma: float) -> list[Artist]:
         rows = table[table["task"] == task]
         x = (rows["layer"].map(place) + 0.6 * ((i + 0.5) / len(served) - 0.5)).to_numpy(float)
         tint, marker = style.colour(task), style.TASK_MARKERS[task]
-        num, low, high = (pd.to_numeric(rows[c]).to_numpy(float) for c in ("knee", "knee_low", "knee_high"))
+        kept = rows[["knee", "knee_low", "knee_high"]].apply(pd.to_numeric).to_numpy(float)
+        share, low, high = 100 * kept.T / rows["filters"].to_numpy(float)
         drawn.append(ax.vlines(x, low, high, color=tint, lw=1.3))
-        drawn += ax.plot(x, num, marker, color=tint, ms=5, label=style.words(task))
-        none = np.isnan(num)
+        drawn += ax.plot(x, share, marker, color=tint, ms=5, label=style.words(task))
+        none = np.isnan(share)
         drawn += ax.plot(x[none], np.full(none.sum(), NO_KNEE), marker, mfc="white", mec=tint, ms=5)
     return drawn
 

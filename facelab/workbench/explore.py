@@ -195,7 +195,7 @@ class CurveExplorer(Explorer):
         plots.knees(curves, None, names=False, ax=right)
         at = list(curves).index(layer)
         right.axvspan(at - 0.5, at + 0.5, color=style.INK, alpha=0.15, lw=0)
-        said = f"knees of all layers (grey: all filters; dark: {layer})"
+        said = f"knees of all layers (dark: {layer})"
         right.set_title(said, fontsize=9, loc="left", color=style.INK, y=1.0)
         return ""
 

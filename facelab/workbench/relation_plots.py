@@ -18,6 +18,8 @@ from facelab.filters import decisions
 from facelab.workbench import curve_plots, plots, style
 from facelab.workbench.heat import heat
 
+FAINT = 30.0  # per cent
+
 
 def accuracy_matrix(matrix: pd.DataFrame, *, given=None, ax: Axes | None = None) -> Axes:
     """Low-cost Fig. 5, left: the accuracy in per cent of every satellite (column) read from every primary (row).
@@ -41,7 +43,7 @@ def reduction_matrix(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     matrix: as `Relations.reduction`; columns without a network trained for them are blank.
     """
     values = matrix.to_numpy(float)
-    most = max(1.0, float(np.nanmax(np.abs(values)))) if np.isfinite(values).any() else 1.0
+    most = float(np.nanmax(np.abs(values), initial=FAINT))  # a few per cent are pale, whatever the others are
     shades = colormaps[style.DIVERGING], TwoSlopeNorm(0.0, -most, most)
     ax = _matrix(matrix, values, "{:+.0f}", shades, ax)
     ax.set_title("reduction against the trained network (%)", fontsize=10, loc="left", color=style.INK)
@@ -85,8 +87,7 @@ def frontier(table: pd.DataFrame, *, auc: float = 0.55, kept: float = 95.0, ax: 
     low = min(70.0, float(table["kept_pct"].min()) - 4)
     high = max(103.0, float(table["kept_pct"].max()) + 3)
     top = max(0.62, float(table["high"].max()) + 0.02)
-    ax.axvspan(kept, high, ymin=0, ymax=1, color="#F1F1F1", lw=0, zorder=0)
-    ax.axhspan(0, auc, color="#E3F1EC", lw=0, zorder=0.1)
+    ax.add_patch(Rectangle((kept, 0), high - kept, auc, color="#E3F1EC", lw=0, zorder=0))
     ax.axhline(0.5, color="#888888", lw=0.8)
     ax.annotate("chance", (0.005, 0.5), xycoords=("axes fraction", "data"), fontsize=8, va="bottom", color="#666666")
     colours, controls = cycle(style.RIVALS), cycle("x+1")
