@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,43 @@ def digest(value) -> str:
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
     """
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
+
+
+def _plain(value):
+    """A NumPy number as JSON has it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} {value!r:.80} cannot be part of a cache key")
+
+
+def code(function) -> str:
+    """A key of what a function does: its instructions and constants, its defaults and what it closes over; of a
+    `functools.partial` its arguments too, of any other object its `repr`. What it calls in turn is not in it.
+
+    >>> code(lambda x: x + 1) == code(lambda y: y + 1), code(lambda x: x + 1) == code(lambda x: x + 2)
+    (True, False)
+    """
+    if isinstance(function, partial):
+        return digest([code(function.func), repr(function.args), repr(sorted(function.keywords.items()))])
+    function = getattr(function, "__func__", function)
+    own = getattr(function, "__code__", None)
+    if own is None:  # a class or a built-in function by its name: its repr may be another in every process
+        named = getattr(function, "__qualname__", None)
+        return digest(f"{function.__module__}.{named}" if named else repr(function))
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    return digest([_instructions(own), repr(function.__defaults__), repr(function.__kwdefaults__),
+                   [code(value) if callable(value) else repr(value) for value in held]])  # fmt: skip
+
+
+def _instructions(own) -> list:
+    constants = []
+    for value in own.co_consts:
+        if hasattr(value, "co_code"):  # a function in the function
+            constants.append(_instructions(value))
+        else:  # a set's order is another in every process
+            constants.append(repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value))
+    return [own.co_code.hex(), list(own.co_names), constants]
 
 
 def content(blocks: Iterable[np.ndarray]) -> str:
@@ -127,7 +164,7 @@ def _seal(partial: Path, about: dict) -> None:
         left.unlink()
     files = sorted(f for f in partial.rglob("*") if f.is_file())
     table = {f.relative_to(partial).as_posix(): (f.stat().st_size, sha256(f)) for f in files}
-    write_text(partial / MANIFEST, json.dumps({"about": about, "files": table}, indent=1))
+    write_text(partial / MANIFEST, json.dumps({"about": about, "files": table}, indent=1, default=_plain))
 
 
 def write_text(file: Path, text: str) -> None:
@@ -142,7 +179,7 @@ def write_tensors(file: Path, arrays: Mapping[str, np.ndarray], about: dict) -> 
     temporary = _beside(file)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        save_file(arrays, temporary, metadata={"about": json.dumps(about)})
+        save_file(arrays, temporary, metadata={"about": json.dumps(about, default=_plain)})
     except SafetensorError as error:  # which hides the number of the OSError it wraps
         temporary.unlink(missing_ok=True)
         number = re.search(r"os error (\d+)", str(error))

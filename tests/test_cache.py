@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +235,26 @@ def test_a_full_disk_while_writing_tensors_leaves_the_old_file(tmp_path, monkeyp
         cache.write_tensors(file, {"a": np.zeros(9)}, {})
     assert caught.value.errno == errno.ENOSPC
     assert cache.read_tensors(file)[0]["a"].sum() == 9 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_numpy_numbers_are_numbers_in_keys_and_files(folder):
+    plain, other = (
+        {"seed": 3, "share": 0.5, "yes": True},
+        {"seed": np.int64(3), "share": np.float64(0.5), "yes": np.bool_(1)},
+    )
+    assert cache.digest(plain) == cache.digest(other)
+    made = cache.build(cache.path("things", "numbers", **other), lambda at: (at / "x").write_text("x"), other)
+    assert json.loads((made / cache.MANIFEST).read_text())["about"] == plain
+    with pytest.raises(TypeError, match=r"object .* cannot be part of a cache key"):
+        cache.digest({"what": object()})
+
+
+def test_functions_are_told_apart_by_what_they_do():
+    def times(factor, more=0):
+        return lambda x, y=more: x * factor + y
+
+    assert cache.code(times(2)) == cache.code(times(2)) != cache.code(times(3)) != cache.code(times(2, more=1))
+    assert cache.code(partial(times, 2)) == cache.code(partial(times, 2)) != cache.code(partial(times, 3))
+    assert cache.code(lambda x: x in {"a", "b", "c"}) == cache.code(lambda x: x in {"a", "b", "c"})
+    assert cache.code(lambda x: [y + 1 for y in x]) != cache.code(lambda x: [y + 2 for y in x])
+    assert cache.code(len) != cache.code(max) and cache.code(Fill.__call__) == cache.code(Fill().__call__)

@@ -19,6 +19,7 @@ from facelab import tasks
 from facelab.errors import unknown
 from facelab.filters import taps
 from facelab.filters.drops import Ablation, compare
+from facelab.filters.planning import indices
 from facelab.filters.responses import responses
 
 HOW = ("zero", "mean")
@@ -69,10 +70,12 @@ def _values(net, filters, how, means) -> dict[str, tuple[torch.Tensor, torch.Ten
     for layer, chosen in filters.items():
         if layer not in net.convs:
             raise unknown("layer", layer, net.convs)
-        index, count = np.atleast_1d(np.asarray(chosen, dtype=np.int64)), net.convs[layer].out_channels
+        index, count = indices(layer, chosen), net.convs[layer].out_channels
         wrong = index[(index < 0) | (index >= count)]
         if len(wrong):
             raise ValueError(f"layer {layer!r} has no filter {wrong[0]}: expected 0 to {count - 1}")
+        if how == "mean" and layer not in means:
+            raise unknown("layer with a mean", layer, means)
         constant = np.zeros(len(index)) if how == "zero" else np.asarray(means[layer])[index]
         values[layer] = torch.from_numpy(index), torch.from_numpy(constant.astype(np.float32))
     return values
@@ -244,7 +247,7 @@ def _check_landmarks(net, faces, known) -> None:
 
 def _chosen(filters) -> dict[str, np.ndarray]:
     filters = getattr(filters, "layers", filters)
-    taken = {layer: np.unique(np.asarray(chosen, dtype=np.int64)) for layer, chosen in filters.items()}
+    taken = {layer: np.unique(indices(layer, chosen)) for layer, chosen in filters.items()}
     taken = {layer: chosen for layer, chosen in taken.items() if len(chosen)}
     if not taken:
         raise ValueError("there are no filters to ablate: expected Crafts with at least one, or {layer: indices}")

@@ -77,8 +77,8 @@ def across(
                 raise unknown("layer", layer, one.layers)
     if about.kind == "classes":
         train, test = _common(train, task), test
-        shared = set(next(iter(train.values())).labels[task].dropna())
-        test = {name: _only(one, task, shared) for name, one in test.items()}
+        codes = about.encode(next(iter(train.values())).labels)
+        test = {name: _only(one, about, np.unique(codes[codes >= 0])) for name, one in test.items()}
     rows, said = [], {}
     for learned, own in train.items():
         best = max((probes.fit(own, layer, task, folds=folds, seed=seed) for layer in names), key=lambda p: p.score)
@@ -102,20 +102,26 @@ def _aligned(x: np.ndarray, away: np.ndarray, home: np.ndarray) -> np.ndarray:
     return (x - away.mean(0)) / spread * home.std(0) + home.mean(0)
 
 
-def _only(one: Responses, task: str, classes: set) -> Responses:
-    labels = one.labels[task]
-    return replace(one, labels=one.labels.assign(**{task: labels.where(labels.isin(classes), None)}))
+def _only(one: Responses, about: tasks.Task, classes) -> Responses:
+    """Without the labels of other classes than these numbers."""
+    codes = about.encode(one.labels)
+    own = np.array([*about.classes, None], object)[np.where(np.isin(codes, classes), codes, -1)]
+    return replace(one, labels=one.labels.assign(**{about.name: own}))
 
 
 def _common(sets: Mapping[str, Responses], task: str) -> dict[str, Responses]:
     """The sets with the labels that all of them have; others are taken away."""
+    about, codes = tasks.get(task), []
     for name, one in sets.items():
-        if task not in one.labels:
-            raise ValueError(f"set {name!r} has no labels of task {task!r}: it has {', '.join(one.labels)}")
-    shared = set.intersection(*(set(one.labels[task].dropna()) for one in sets.values()))
+        try:
+            codes.append(about.encode(one.labels))
+        except ValueError as error:
+            has = ", ".join(one.labels)
+            raise ValueError(f"set {name!r} has no labels of task {task!r} ({error}): it has {has}") from error
+    shared = set.intersection(*({*code[code >= 0].tolist()} for code in codes))
     if len(shared) < 2:
         raise ValueError(f"task {task!r}: the sets {', '.join(sets)} have {len(shared)} classes in common")
-    return {name: _only(one, task, shared) for name, one in sets.items()}
+    return {name: _only(one, about, sorted(shared)) for name, one in sets.items()}
 
 
 def _scored(task, faces: Responses, predicted, cut, learned, bootstraps, seed) -> dict:

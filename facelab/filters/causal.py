@@ -14,6 +14,7 @@ from scipy import stats
 from facelab import tasks
 from facelab.errors import unknown
 from facelab.faces.faceset import FaceSet
+from facelab.filters.planning import indices
 from facelab.filters.responses import responses
 from facelab.filters.tuning import signals
 
@@ -135,7 +136,7 @@ def causal_curve(
     if not np.ptp(values) > 0:
         raise ValueError(f"the sweep of {task!r} changes nothing: all values are {values[0]:g}")
     seen = np.stack([responses(net, faces, layers=[layer], cached=False, progress=False)[layer] for faces in sweeps])
-    chosen = np.arange(seen.shape[2]) if filters is None else np.atleast_1d(np.asarray(filters, dtype=np.int64))
+    chosen = np.arange(seen.shape[2]) if filters is None else indices(layer, filters)
     wrong = chosen[(chosen < 0) | (chosen >= seen.shape[2])]
     if len(wrong):
         raise ValueError(f"layer {layer!r} has no filter {wrong[0]}: expected 0 to {seen.shape[2] - 1}")

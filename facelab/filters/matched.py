@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
+
+from facelab.nets.verify import apart, of_one, of_two
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +41,22 @@ def matched_auc(codes, identities, shown, *, bootstraps: int = 200, most: int = 
     """
     x, ids = np.asarray(codes, np.float64), np.unique(identities, return_inverse=True)[1]
     kinds, shown = np.unique(shown, return_inverse=True)
-    first, second = np.triu_indices(len(ids), k=1)
-    same = ids[first] == ids[second]
-    stratum = np.minimum(shown[first], shown[second]) * len(kinds) + np.maximum(shown[first], shown[second])
-    rng = np.random.default_rng(seed)
-    other = np.flatnonzero(~same & np.isin(stratum, np.unique(stratum[same])))
-    if len(other) > most:
-        other = np.sort(rng.choice(other, most, replace=False))
-    pairs = np.concatenate([np.flatnonzero(same), other])
-    pairs = pairs[np.isin(stratum[pairs], np.intersect1d(stratum[same], stratum[other]))]
-    if len(pairs) == 0:
+
+    def strata(a, b):
+        return np.minimum(shown[a], shown[b]) * len(kinds) + np.maximum(shown[a], shown[b])
+
+    one, rng = of_one(ids), np.random.default_rng(seed)
+    asked = np.unique(strata(*one))
+    two = of_two(ids, most, rng, lambda a, b: np.isin(strata(a, b), asked))
+    first, second = np.concatenate([one, two], 1)
+    same, stratum = np.arange(len(first)) < one.shape[1], strata(first, second)
+    pairs = np.isin(stratum, np.intersect1d(stratum[same], stratum[~same]))
+    if not pairs.any():
         raise ValueError(
-            f"{same.sum()} pairs of one person and {len(other)} of two, none of both sorts with the same classes shown"
+            f"{same.sum()} pairs of one person, {(~same).sum()} of two, none of both sorts with the same classes shown"
         )
     first, second, same, stratum = first[pairs], second[pairs], same[pairs], stratum[pairs]
-    distance = cdist(x, x)[first, second]
+    distance = apart(x, first, second)
     order = np.lexsort((distance, stratum))
     first, second, same = ids[first[order]], ids[second[order]], same[order]
     stratum, distance = np.unique(stratum[order], return_inverse=True)[1], distance[order]

@@ -84,6 +84,16 @@ def check_net(net) -> None:
         raise TypeError(f"expected a Net (fl.nets.load, or fl.nets.wrap your module), not {type(net).__name__}")
 
 
+def indices(layer: str, filters) -> np.ndarray:
+    """(n,) the filters of a layer as integers. TypeError for anything else, a mask among it."""
+    index = np.atleast_1d(np.asarray(filters))
+    if index.ndim != 1 or (len(index) and not np.issubdtype(index.dtype, np.integer)):
+        raise TypeError(
+            f"layer {layer!r}: {filters!r:.80} are no filters: expected their indices, as in curves['yaw'].knees(gamma)"
+        )
+    return index.astype(np.int64)
+
+
 def lists(net: Net, keep) -> dict[str, np.ndarray]:
     """keep, checked: name → indices in ascending order, in the order of the network."""
     if not isinstance(keep, Mapping):
@@ -96,12 +106,7 @@ def lists(net: Net, keep) -> dict[str, np.ndarray]:
     for layer, chosen in keep.items():
         if layer not in net.convs:
             raise errors.unknown("layer", layer, net.convs)
-        index, count = np.asarray(chosen), net.convs[layer].out_channels
-        if index.ndim != 1 or (len(index) and not np.issubdtype(index.dtype, np.integer)):
-            raise TypeError(
-                f"layer {layer!r} keeps {chosen!r:.80}: expected the indices of its filters, as in "
-                "curves['yaw'].knees(gamma)"
-            )
+        index, count = indices(layer, chosen), net.convs[layer].out_channels
         if not len(index):
             raise ValueError(
                 f"layer {layer!r} keeps no filter: nothing would go on from there; leave it out to keep it whole"

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from facelab import cache
@@ -67,7 +68,15 @@ def trained(
         (folder / CHECKPOINT).rmdir()
 
     about = {"net": net.fingerprint, "faces": faces.fingerprint, "task": task}
-    about |= {"finish": getattr(finish, "__name__", None), "settings": {k: settings[k] for k in sorted(settings)}}
+    about |= {"finish": finish and cache.code(finish), "settings": {k: _key(settings[k]) for k in sorted(settings)}}
     about |= {"version": VERSION} if VERSION > 1 else {}  # the first had none in its key
     entry = cache.build(cache.path("trained", name, **about), fill, about)
     return saved.load(entry / WEIGHTS, device=device), pd.read_csv(entry / HISTORY)
+
+
+def _key(value):
+    """A setting of a training, as a key has it."""
+    if hasattr(value, "fingerprint"):  # faces to validate on
+        return value.fingerprint
+    parts = value if isinstance(value, tuple) else (value,)
+    return cache.content(parts) if all(isinstance(part, np.ndarray) for part in parts) else value

@@ -21,6 +21,8 @@ from facelab.errors import whole
 from facelab.filters import clustered
 from facelab.filters.tuning import signals
 
+BLOCK = 64  # filters at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
@@ -73,9 +75,10 @@ def tuning(responses, task: str, *, bootstraps: int = 100, shuffle: bool = False
     weights = clustered.draws(people.max() + 1, bootstraps, seed).astype(float)
     rho, drawn = [], []
     for x in responses.layers.values():
-        total = clustered.sums(x[known], y, people)
-        rho.append(total.rho())
-        drawn.append(total.rho(weights))
+        for start in range(0, x.shape[1], BLOCK):
+            total = clustered.sums(x[known, start : start + BLOCK], y, people)
+            rho.append(total.rho())
+            drawn.append(total.rho(weights))
     names = [(layer, c) for layer, x in responses.layers.items() for c in range(x.shape[1])]
     filters = pd.DataFrame(names, columns=["layer", "filter"])
     kinds = tuple((kind, opposite) for kind, opposite, _ in found)

@@ -49,6 +49,8 @@ def travel(
     for name in names:
         if tasks.get(name).kind not in ("classes", "regression"):
             raise ValueError(f"task {name!r} is of kind {tasks.get(name).kind!r}: expected classes or a number")
+    if isinstance(routes, Mapping) and (without := [name for name in names if name not in routes]):
+        raise errors.lacking("routes lacks the task", without, routes)
     wanted = {name: routes[name] if isinstance(routes, Mapping) else routes for name in names}
     wanted = {name: [BASELINE, *(route for route in routes if route != BASELINE)] for name, routes in wanted.items()}
     for name, every in wanted.items():

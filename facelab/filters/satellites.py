@@ -112,7 +112,7 @@ class Reader:
             chosen = _some(people, most, seed)
             self.part = np.full(len(people), -1)
             self.part[chosen] = split_people(people[chosen], shares, seed=seed, name=f"{name}, {len(chosen)} images")
-        self._bases: dict = {}
+        self._bases, self._rows = {}, None
 
     @one_blas_thread()
     def read(self, task: str, layers: Sequence[str] | str | None = None) -> Reading:
@@ -175,12 +175,14 @@ class Reader:
 
     def _predict(self, layer: str, y, train, held, test) -> tuple[np.ndarray, np.ndarray]:
         """What is predicted of the validation and of the test part, (n, T) each."""
-        key = layer, train.tobytes(), held.tobytes(), test.tobytes()
-        if key not in self._bases:
+        rows = train.tobytes(), held.tobytes(), test.tobytes()
+        if rows != self._rows:  # other labels are missing: those bases would only take room
+            self._rows, self._bases = rows, {}
+        if layer not in self._bases:
             z = standardised(np.asarray(self.layers[layer], np.float64), train)
             values, vectors = np.linalg.eigh(z[train].T @ z[train] / len(train))
-            self._bases[key] = *(z[rows] @ vectors for rows in (train, held, test)), np.maximum(values, 0)
-        *(fitted, choosing, scored), values = self._bases[key]  # (n, c) in the eigenbasis, and c eigenvalues
+            self._bases[layer] = *(z[rows] @ vectors for rows in (train, held, test)), np.maximum(values, 0)
+        *(fitted, choosing, scored), values = self._bases[layer]  # (n, c) in the eigenbasis, and c eigenvalues
         mean = y[train].mean(0)
         projected = fitted.T @ (y[train] - mean) / len(train)  # (c, T)
         coef = projected[:, None] / (values[:, None, None] + ALPHAS[:, None])  # (c, A, T)

@@ -11,9 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from facelab import errors
+from facelab import cache, errors
 from facelab.faces.align import similarity, warp
 from facelab.faces.faceset import FaceSet
+
+KNOWN = ("builtins", "torch", "torchvision", "facelab")  # whose classes do the same in every run
 
 # ITU-R BT.601, what "grey" means in the photo formats the grey nets were trained on.
 _LUMA = (0.299, 0.587, 0.114)
@@ -137,19 +139,24 @@ class Net(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """A key of all that decides the net's outputs: weights, structure and settings.
+        """A key of all that decides the net's outputs: weights, structure and settings; of layers that are neither
+        torch's nor facelab's their code and their own numbers too (but not functions that this code calls).
 
         While anything is hooked onto a layer (an ablation, say) the outputs may be others: the key is then a
         new one at every call, so nothing is found in or confused within a cache.
         """
         total = hashlib.sha256()
-        for name, value in self.module.state_dict().items():
+        buffers = dict(self.module.named_buffers())  # those too that no file would hold
+        for name, value in (buffers | self.module.state_dict()).items():
             value = value.detach().cpu().contiguous()
             total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
         template = None if self.template is None else self.template.tolist()
         settings = [self.size, self.mean, self.std, self.grey, template, self.embedding, repr(self.module)]
         total.update(json.dumps(settings).encode())
+        for name, layer in self.module.named_modules():
+            if own := _own(layer):
+                total.update(f"{name} {own}".encode())
         if any(layer._forward_hooks or layer._forward_pre_hooks for layer in self.module.modules()):
             total.update(uuid.uuid4().bytes)
         return total.hexdigest()
@@ -158,6 +165,22 @@ class Net(nn.Module):
         shape = f"{1 if self.grey else 3} × {self.size} × {self.size}"
         filters = sum(layer.out_channels for layer in self.convs.values())
         return f"Net {self.name!r}: {shape}, {len(self.convs)} convolutions, {filters:,} filters"
+
+
+def _own(layer: nn.Module) -> list:
+    """Of a layer whose class is somebody's own: its code, and what it holds beside weights and layers."""
+    classes = [one for one in type(layer).__mro__ if one.__module__.split(".")[0] not in KNOWN]
+    if not classes:
+        return []
+    found = [
+        cache.code(value) for one in classes for _, value in sorted(vars(one).items()) if hasattr(value, "__code__")
+    ]
+    for name, value in sorted(vars(layer).items()):
+        if isinstance(value, torch.Tensor):
+            found.append([name, cache.content([value.detach().cpu().numpy()])])
+        elif name != "training" and isinstance(value, (bool, int, float, str, tuple)):
+            found.append([name, repr(value)])
+    return found
 
 
 def _average(output: torch.Tensor) -> torch.Tensor:

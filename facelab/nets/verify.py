@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
+
+LISTED = 5_000_000  # pairs of faces; of more, pairs are drawn
+ROUNDS = 100
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,13 @@ def verify(
     ids = pd.factorize(np.asarray(identities), sort=True)[0]
     named = np.flatnonzero(ids >= 0)
     codes, ids = np.asarray(codes, np.float64)[named], ids[named]
-    first, second = np.triu_indices(len(ids), k=1)
-    same = ids[first] == ids[second]
-    allowed = np.ones(len(first), bool)
-    if within is not None:
-        groups = np.unique(np.asarray(within)[named], return_inverse=True)[1]
-        allowed = groups[first] == groups[second]
-    rng = np.random.default_rng(seed)
-    different = np.flatnonzero(~same & allowed)
-    if len(different) > most:
-        different = rng.choice(different, most, replace=False)
-    if not same.any() or len(different) == 0:
-        raise ValueError(f"{same.sum()} pairs of one person and {len(different)} of two: expected some of both")
-    pairs = np.concatenate([np.flatnonzero(same), different])
-    first, second, same = first[pairs], second[pairs], same[pairs]
-    distance = cdist(codes, codes)[first, second]
+    groups = np.zeros(len(ids)) if within is None else np.unique(np.asarray(within)[named], return_inverse=True)[1]
+    one, rng = of_one(ids), np.random.default_rng(seed)
+    two = of_two(ids, most, rng, lambda a, b: groups[a] == groups[b])
+    if one.shape[1] == 0 or two.shape[1] == 0:
+        raise ValueError(f"{one.shape[1]} pairs of one person and {two.shape[1]} of two: expected some of both")
+    first, second = np.concatenate([one, two], 1)
+    same, distance = np.arange(len(first)) < one.shape[1], apart(codes, first, second)
     order = np.argsort(distance, kind="stable")
     first, second, same, distance = ids[first[order]], ids[second[order]], same[order], distance[order]
     people, values = ids.max() + 1, []
@@ -62,6 +56,46 @@ def verify(
     low, high = np.quantile(values, (0.025, 0.975)) if values else (np.nan, np.nan)
     auc = _auc(same, np.ones(len(same)), distance)
     return Verification(auc, float(min(low, auc)), float(max(high, auc)), int(same.sum()), int((~same).sum()))
+
+
+def of_one(ids: np.ndarray) -> np.ndarray:
+    """(2, k) the rows a < b of all pairs of one person, in order.
+
+    >>> of_one(np.array([5, 7, 5, 5])).tolist()
+    [[0, 0, 2], [2, 3, 3]]
+    """
+    rows = np.split(np.argsort(ids, kind="stable"), np.cumsum(np.unique(ids, return_counts=True)[1])[:-1])
+    found = np.concatenate([own[np.stack(np.triu_indices(len(own), k=1))] for own in rows], 1)
+    return found[:, np.lexsort((found[1], found[0]))]
+
+
+def of_two(ids: np.ndarray, most: int, rng, allowed) -> np.ndarray:
+    """(2, k) the rows a < b of pairs of two people, in order: of those that allowed(a, b) says yes to all, or `most` at
+    random. Where there are very many pairs they are drawn, not listed: of few that are allowed some may be missed."""
+    n = len(ids)
+    if n * (n - 1) // 2 <= LISTED:
+        a, b = np.triu_indices(n, k=1)
+        found = np.flatnonzero((ids[a] != ids[b]) & allowed(a, b))
+        found = np.sort(rng.choice(found, most, replace=False)) if len(found) > most else found
+        return np.stack([a[found], b[found]])
+    found = np.empty(0, np.int64)
+    for _ in range(ROUNDS):
+        a, b = np.sort(rng.integers(0, n, (2, 2 * most)), 0)
+        good = (ids[a] != ids[b]) & allowed(a, b)
+        found = np.unique(np.concatenate([found, a[good] * n + b[good]]))
+        if len(found) >= most:
+            found = np.sort(rng.choice(found, most, replace=False))
+            break
+    return np.stack(np.divmod(found, n))
+
+
+def apart(codes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(k,) the Euclidean distances between the codes of these rows."""
+    found = np.empty(len(first))
+    for at in range(0, len(first), 4096):
+        some = slice(at, at + 4096)
+        found[some] = np.linalg.norm(codes[first[some]] - codes[second[some]], axis=1)
+    return found
 
 
 def ten_folds(distance, same, fold) -> tuple[float, float]:

@@ -89,7 +89,8 @@ def fit(
     sees that share only); a script needs `if __name__ == "__main__":`.
 
     ValueError for names, settings, labels, shapes or splits that do not fit. FloatingPointError for a loss that is not
-    finite: it names epoch, batch and faces; the network and the checkpoint are then as they were before.
+    finite: it names epoch, batch and faces; the network is then as it was before, the checkpoint as after the last
+    complete epoch.
 
     >>> from facelab.faces import FaceSet
     >>> from facelab.nets import wrap
@@ -150,6 +151,10 @@ def fit(
             truth = objective.targets(after.labels) if task else torch.from_numpy(wanted[0][unseen])
         found, about = None, {}
         if checkpoint is not None:
+            if not hasattr(net, "fingerprint"):
+                raise TypeError(
+                    f"{net.name!r} has no fingerprint to tell its checkpoint by: give checkpoint=None, or a Net"
+                )
             about = asdict(plan) | asdict(objective) | {"train": train and errors.named("layer", train)}
             about |= {"net": net.fingerprint, "faces": faces.fingerprint, "constant": list(objective.constant)}
             about["validation"] = held.fingerprint if held is not None and held is not faces else validation

@@ -86,12 +86,17 @@ def warmed(step: int, steps: int, share: float) -> float:
 
 
 def mode(module: nn.Module) -> None:
-    """Training mode, but evaluation mode in layers that are frozen: their batch norms must not drift."""
+    """Training mode, but evaluation mode in layers that are frozen: their batch norms must not drift. A norm without
+    weights is frozen where the layer before it is."""
     module.train()
+    before = False
     for layer in module.modules():
         own = list(layer.parameters())
-        if own and not any(p.requires_grad for p in own):
+        frozen = bool(own) and not any(p.requires_grad for p in own)
+        if frozen or (before and not own and any(True for _ in layer.buffers(recurse=False))):
             layer.eval()
+        if own and not any(True for _ in layer.children()):
+            before = frozen
 
 
 def _under(name: str, prefix: str) -> bool:

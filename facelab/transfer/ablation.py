@@ -16,7 +16,7 @@ from facelab.transfer.mixture import Part
 from facelab.transfer.multitask import SCHEDULE, Schedule, Trained, headed, train
 from facelab.transfer.relabel import completed
 
-VERSION = 3
+VERSION = 4
 DOMAIN = 0.1  # how strongly the trunk is made to hide whose face it is
 SURE = 0.9  # how probable a teacher's label has to be where only sure ones are kept
 

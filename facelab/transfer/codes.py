@@ -22,7 +22,7 @@ class Rows:
     """Embeddings of M sources side by side, read block by block; nothing is copied until then.
 
     x: a dictionary source → (n, d_i), or an array (n, Σ d_i) with sources = {name: width}. Arrays may be memory maps,
-    or `Mapped`, as `fl.embed(…, mapped=True)` gives them.
+    those of a dictionary also `Mapped`, as `fl.embed(…, mapped=True)` gives them.
     ValueError: sources missing, unknown or of another width than in `sources`, or of unequal length.
     """
 
@@ -40,6 +40,10 @@ class Rows:
         elif sources is None:
             raise ValueError("sources missing: an array of embeddings needs sources={name: width}, e.g. {'age': 128}")
         else:
+            if isinstance(x, Mapped):
+                raise TypeError(
+                    "embeddings that stay on disk (Mapped): expected a dictionary source → rows, not one array"
+                )
             self.sources, array = dict(sources), _matrix("the array of embeddings", x)
             self._widths()
             if array.shape[1] != self.width:
@@ -113,22 +117,22 @@ class Operator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     After `fit`: sources_ {name: width}, mean_ (D,), scale_ {name: s_i}, n_features_in_ = D.
     """
 
-    def _measure(self, rows: Rows, some=None) -> np.ndarray:
+    def _measure(self, rows: Rows, some=None, *, covariance: bool = True) -> np.ndarray | None:
         """One pass over the rows, or `some` of them: centre, scales; and the covariance of z (D, D), float64."""
         some = np.arange(len(rows)) if some is None else some
         n = len(some)
         if n < 2:
             raise ValueError(f"{n} rows of embeddings: expected at least 2")
         shift = rows.take(some[:BLOCK]).mean(0)  # near the mean, so that the sums do not cancel
-        total, products = np.zeros(rows.width), np.zeros((rows.width, rows.width))
+        total, products = np.zeros(rows.width), np.zeros((rows.width, rows.width) if covariance else rows.width)
         largest = np.zeros(rows.width)
         for _, block in rows.blocks(some):
             largest = np.maximum(largest, np.abs(block).max(0))
             block -= shift
             total += block.sum(0)
-            products += block.T @ block
-        products = products / n - np.outer(total, total) / n**2
-        variance = np.maximum(np.diagonal(products), 0)
+            products += block.T @ block if covariance else np.square(block).sum(0)
+        products = products / n - (np.outer(total, total) if covariance else np.square(total)) / n**2
+        variance = np.maximum(np.diagonal(products) if covariance else products, 0)
         scale = {}
         for name, columns in rows.columns.items():
             if (np.sqrt(variance[columns]) <= DEAD * largest[columns]).all():
@@ -136,7 +140,7 @@ class Operator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             scale[name] = float(np.sqrt(variance[columns].mean()))
         self.sources_, self.mean_, self.scale_, self.n_features_in_ = rows.sources, shift + total / n, scale, rows.width
         self.given_ = rows.given
-        return products * np.outer(self._weight, self._weight)
+        return products * np.outer(self._weight, self._weight) if covariance else None
 
     @property
     def _weight(self) -> np.ndarray:
@@ -207,7 +211,7 @@ class Concat(Operator):
 
     def fit(self, X, y=None):
         """Measure centre and scale of each source; y is ignored."""
-        self._measure(Rows(X, self.sources))
+        self._measure(Rows(X, self.sources), covariance=False)
         return self
 
     @property

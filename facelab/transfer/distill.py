@@ -187,7 +187,9 @@ class Topped(nn.Module):
         finally:
             hook.remove()
         found = seen[0]
-        return self.layer(found.flatten(2).mean(2) if found.ndim > 2 else found)  # (n, outputs)
+        if found.ndim > 2:  # as `Net.embed` has it: a layer's maps are averaged, the network's own output is not
+            found = found.flatten(2).mean(2) if self.at else found.flatten(1)
+        return self.layer(found)  # (n, outputs)
 
 
 def topped(net: Net, width: int, outputs: int, *, seed: int = 0) -> Net:

@@ -16,7 +16,7 @@ from facelab.transfer.autoencoder import AE, DAE, VAE
 from facelab.transfer.codes import DEAD, PCA, Concat, Operator, Rows
 
 OPERATORS = {operator.__name__: operator for operator in (Concat, PCA, AE, VAE, DAE)}
-VERSION = 3  # of what fitting gives
+VERSION = 4  # of what fitting gives
 GENTLE = {"lr": 5e-4, "dropout": 0.3}  # of the second auto-encoder in `auto_encoders`
 __all__ = [
     "AE",
@@ -153,7 +153,8 @@ def fitted(operator: Operator, x, *, groups=None) -> Operator:
     """
     rows, name = Rows(x, operator.sources), type(operator).__name__
     settings = {k: v for k, v in operator.get_params(deep=False).items() if k not in ("device", "progress", "sources")}
-    depends = {"x": cache.content(block for _, block in rows.blocks()), "sources": rows.sources, "settings": settings}
+    depends = {"x": cache.content(block for _, block in rows.blocks()), "settings": settings}
+    depends |= {"sources": list(rows.sources.items()), "given": rows.given}
     if groups is not None:
         depends["groups"] = cache.content([np.unique(np.asarray(groups), return_inverse=True)[1]])
 

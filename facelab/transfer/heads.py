@@ -1,8 +1,9 @@
 """What can be learned from a code: a small MLP for every target, all trained side by side (general-model §4.4).
 
 Transfer to a target by a code is an MLP on the frozen code. Comparing 63 combinations of sources over a dozen targets
-takes hundreds of them; those of one code share its rows, so they are trained in one go, as independent as if each had
-been alone.
+takes hundreds of them; those of one code share its rows, so they are trained in one go, each as if it had been alone.
+(Where labels are missing, a batch may have none of a target: its head then takes a step of momentum and decay, which
+alone it would not.)
 """
 
 import json
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from facelab import cache, devices, tasks
-from facelab.errors import whole
+from facelab.errors import lacking, whole
 from facelab.nets.verify import verify
 from facelab.training.objective import Objective
 from facelab.training.optimizer import warmed
@@ -132,6 +133,8 @@ def fit(
     if not scale > 1e-12 * max(1.0, float(np.abs(mean).max())):
         raise ValueError(f"the codes are constant over the {len(train)} faces to train on")
     x = torch.from_numpy(((codes - mean) / scale).astype(np.float32))
+    if "identity" in targets and "identity" not in labels:
+        raise lacking("target 'identity': there is no column", ["identity"], labels)
     trained = [t for t in targets if t != "identity"]
     rows, said, predict = [], {}, None
     if trained:

@@ -91,6 +91,8 @@ class Trained:
 
     def predict(self, faces: FaceSet, *, batch: int = 256) -> dict[str, np.ndarray]:
         """task → what its head says of every face: (n,) numbers in the task's unit, or (n, classes) probabilities."""
+        if len(faces) == 0:
+            raise ValueError(f"face set {faces.name!r} is empty: there is nothing to predict")
         said = self._each(faces, batch, lambda module, x: module(x))
         return {t: objective.read(torch.cat([one[t] for one in said])) for t, objective in self.objectives.items()}
 
@@ -263,6 +265,10 @@ def _train(net, mixture, weigh, by, rate, schedule, domain, seed, progress) -> p
             group["lr"] = lr
         optimizer.zero_grad()
         total.backward()
+        for task, there in zip(tasks, here.tolist(), strict=True):
+            if not there:  # a gradient of 0 would still let momentum and decay move its head
+                for parameter in module.heads[task].parameters():
+                    parameter.grad = None
         nn.utils.clip_grad_norm_(module.parameters(), 5.0)
         optimizer.step()
         known = losses[here].sum().item()

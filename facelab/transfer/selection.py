@@ -205,6 +205,8 @@ def groups(said: Mapping[str, np.ndarray], labels: pd.DataFrame) -> pd.DataFrame
 
 def _mean(task: str, said: np.ndarray, labels: pd.DataFrame) -> float:
     about, true = tasks.get(task), tasks.get(task).encode(labels)
+    if not present(true).any():
+        return math.nan
     if about.kind == "classes":
         return float((said.argmax(1) == true)[true >= 0].mean())
     if about.kind == "labels":

@@ -93,7 +93,7 @@ def tuned(
     some = heads.few(faces.identities, part, share, seed=seed)
     about = {
         "start": start.fingerprint,
-        "top": getattr(top, "__qualname__", None) or repr(top),
+        "top": cache.code(top),
         "faces": faces.fingerprint,
         "target": target,
     }

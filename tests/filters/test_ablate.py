@@ -193,6 +193,22 @@ def test_hooks_are_gone_even_after_an_error():
     assert not any(m._forward_hooks for m in net.module.modules())
 
 
+def test_a_mask_or_a_mean_that_is_missing_is_refused():
+    net = nets.wrap(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1)), size=16)
+    mask = np.isin(np.arange(6), (4, 5))
+    with (
+        pytest.raises(TypeError, match=r"layer '0': array\(.* are no filters: expected their indices"),
+        ablated(net, {"0": mask}),
+    ):
+        pass
+    means = {"2": np.zeros(4)}
+    with (
+        pytest.raises(ValueError, match="unknown layer with a mean '0'"),
+        ablated(net, {"0": [1]}, how="mean", means=means),
+    ):
+        pass
+
+
 def test_bad_filters():
     net = make()
     with pytest.raises(ValueError, match="unknown layer 'aa': did you mean 'a'"), ablated(net, {"aa": [0]}):

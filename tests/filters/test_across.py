@@ -63,6 +63,13 @@ def test_only_classes_that_both_sets_have_count():
     assert (np.isnan(said).all(1) == (test.labels["expression"] == "neutral")).all()
 
 
+def test_tasks_of_another_column_can_be_asked():
+    train, test = parts()
+    for one in (*train.values(), *test.values()):
+        one.labels["age"] = np.where(one.labels["yaw"] > 0, 60.0, 20.0)
+    assert min(cells(across(train, test, "over_40", bootstraps=10)).values()) > 0.9
+
+
 def test_what_cannot_be_asked_is_refused():
     train, test = parts()
     with pytest.raises(ValueError, match="expected the same names"):

@@ -152,6 +152,28 @@ def test_fingerprint():
     assert first.fingerprint != key
 
 
+def test_fingerprint_knows_a_users_own_code_and_numbers():
+    """A layer that is edited between two runs must not find the old one's results in the cache."""
+
+    def mine(bend, power=1.0, shift=0.0):
+        class Mine(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv, self.power, self.plain = nn.Conv2d(3, 4, 3), power, torch.full((2,), shift)
+                self.register_buffer("hidden", torch.full((1,), shift), persistent=False)
+
+            def forward(self, x):
+                return bend(self.conv(x)) ** self.power
+
+        torch.manual_seed(0)
+        return wrap(Mine(), size=16).fingerprint
+
+    assert mine(torch.relu) == mine(torch.relu)
+    keys = {mine(torch.relu), mine(torch.sigmoid), mine(torch.relu, 2.0), mine(torch.relu, shift=1.0)}
+    keys |= {mine(lambda x: x + 1), mine(lambda x: x + 2)}
+    assert len(keys) == 6
+
+
 def test_fingerprint_of_a_hooked_net_is_never_the_same():
     net = wrap(small(), size=32)
     key = net.fingerprint

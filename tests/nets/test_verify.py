@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -42,3 +44,15 @@ def test_without_pairs_of_both_sorts_it_says_so():
         verify(np.eye(4), np.arange(4))
     with pytest.raises(ValueError, match="0 of two"):
         verify(np.eye(4), np.zeros(4))
+
+
+def test_many_faces_are_compared_in_drawn_pairs(monkeypatch):
+    rng = np.random.default_rng(0)
+    ids, group = np.repeat(np.arange(60), 3), np.repeat(np.arange(60) % 2, 3)
+    codes = rng.normal(size=(60, 3))[ids] + 0.7 * rng.normal(size=(180, 3))
+    listed = [verify(codes, ids, within=within, bootstraps=0) for within in (None, group)]
+    monkeypatch.setattr(sys.modules["facelab.nets.verify"], "LISTED", 1000)
+    drawn = [verify(codes, ids, within=within, bootstraps=0) for within in (None, group)]
+    assert drawn == listed  # with 100 rounds all pairs come up
+    few = verify(codes, ids, most=5000, bootstraps=0)
+    assert few.same == 180 and few.different == 5000 and abs(few.auc - listed[0].auc) < 0.01

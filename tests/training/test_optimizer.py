@@ -65,3 +65,14 @@ def test_only_some_layers_for_a_while():
         pass
     with pytest.raises(ValueError, match="unknown layer to train ''"), only(net, ""):
         pass
+
+
+def test_a_norm_without_weights_is_frozen_with_the_layer_before_it():
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, affine=False)]
+    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 2))
+    with only(module, ["2", "5"]):
+        mode(module)
+        assert [layer.training for layer in module[:4]] == [False, False, True, True]
+    with only(module, None):
+        mode(module)
+        assert all(layer.training for layer in module)

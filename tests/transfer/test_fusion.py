@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA as Oracle
 from sklearn.exceptions import NotFittedError
 
 from facelab import devices
+from facelab.nets.embed import Mapped
 from facelab.transfer import fusion
 from facelab.transfer.fusion import AE, DAE, PCA, VAE, Concat, anchors, load, nrmse, save
 
@@ -393,3 +394,18 @@ def test_of_two_auto_encoders_the_one_better_on_people_held_out_comes_first(tmp_
     monkeypatch.setattr(AE, "fit", lambda *a, **how: pytest.fail("it was fitted already"))
     again = fusion.auto_encoders(x, 4, groups=groups, **QUICK | {"lr": 1e-2})
     assert [one.lr for one in again] == [one.lr for one in both]
+
+
+def test_a_fitted_operator_is_found_again_for_the_same_sources_alone(tmp_path, monkeypatch):
+    """In another order, or as one array, the numbers are the same and the operator is another."""
+    monkeypatch.setenv("FACELAB_CACHE", str(tmp_path))
+    a, b = np.random.default_rng(0).normal(size=(50, 4)), 5 + np.random.default_rng(1).normal(size=(50, 4))
+    first = fusion.fitted(PCA(2), {"a": a, "b": b})
+    swapped = fusion.fitted(PCA(2), {"b": a, "a": b})
+    assert list(first.sources_) == ["a", "b"] and list(swapped.sources_) == ["b", "a"]
+    both = np.hstack([a, b])
+    whole = fusion.fitted(PCA(np.int64(2), sources={"a": 4, "b": 4}), both)
+    assert isinstance(whole.inverse_transform(whole.transform(both)), np.ndarray)
+    assert isinstance(first.inverse_transform(first.transform({"a": a, "b": b})), dict)
+    with pytest.raises(TypeError, match="stay on disk"):
+        PCA(2, sources={"a": 4}).fit(Mapped([a.astype(np.float32)]))
