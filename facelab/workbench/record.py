@@ -112,7 +112,7 @@ def record_missed(
     labels of the faces found and of the others; those that have the task's label count, as
     `transfer.selection.with_missed` says, with its errors. Returns a row per task, columns "found" and "all".
 
-    >>> record_missed("05", {"gender": 1.0}, pd.DataFrame({"gender": ["male"] * 3}), pd.DataFrame({"gender": ["male"]}))
+    >>> record_missed("05", pd.Series({"gender": 1.0}), pd.DataFrame({"gender": ["male"] * 3}), pd.DataFrame({"gender": ["male"]}))
             found   all
     gender    1.0  0.75
     >>> float(recorded().loc["05.undetected_pct", "value"])
@@ -122,7 +122,7 @@ def record_missed(
     from facelab.training.objective import present
     from facelab.transfer import heads, selection
 
-    every = len(found) + len(missed)
+    scores, every = dict(scores), len(found) + len(missed)
     record(f"{notebook}.undetected_pct", 100 * len(missed) / every, "%", note=f"of {every} faces, by MTCNN's O-Net")
     known = {task: int((present(tasks.get(task).encode(found)) > 0).sum()) for task in scores}
     of_all = {task: selection.with_missed(task, score, known[task], missed) for task, score in scores.items()}
