@@ -112,7 +112,8 @@ def record_missed(
     labels of the faces found and of the others; those that have the task's label count, as
     `transfer.selection.with_missed` says, with its errors. Returns a row per task, columns "found" and "all".
 
-    >>> record_missed("05", pd.Series({"gender": 1.0}), pd.DataFrame({"gender": ["male"] * 3}), pd.DataFrame({"gender": ["male"]}))
+    >>> found, missed = (pd.DataFrame({"gender": ["male"] * n}) for n in (3, 1))
+    >>> record_missed("05", pd.Series({"gender": 1.0}), found, missed)
             found   all
     gender    1.0  0.75
     >>> float(recorded().loc["05.undetected_pct", "value"])
