@@ -24,7 +24,8 @@ def ablation(
 ) -> Axes:  # fmt: skip
     """2MD-MTL Table 3: how often each row is right, a line each, a marker for each set that was trained on.
 
-    table: row, trained (on which sets), accuracy (0 to 1), and low, high where there are intervals; NaN is left out.
+    table: row, trained (on which sets), accuracy (0 to 1), and low, high where there are intervals (a row without one,
+    a single training, is drawn small); NaN is left out.
     paper: row → trained → its percentage, drawn hollow. beside: what `trained` holds, above the legend.
     ValueError: a column that is not there, an accuracy out of range.
 
@@ -46,13 +47,19 @@ def ablation(
         shift = gap * (k - (len(sets) - 1) / 2)
         own = table[table["trained"] == name].set_index("row").reindex(rows)
         y = np.arange(len(rows)) + shift
+        sure = np.ones(len(rows), bool)
         if {"low", "high"} <= set(own):
             ax.hlines(y, 100 * own["low"], 100 * own["high"], color=tint, lw=1.4, alpha=0.6)
-        ax.plot(100 * own["accuracy"], y, marker, color=tint, ms=6.5, label=style.words(str(name)))
+            sure = own["low"].notna().to_numpy()
+        right = 100 * own["accuracy"].to_numpy()
+        ax.plot(right[sure], y[sure], marker, color=tint, ms=6.5, label=style.words(str(name)))
+        ax.plot(right[~sure], y[~sure], marker, color=tint, ms=3.5, alpha=0.6)
         if paper is not None:
             known = [(paper[row][name], at) for row, at in zip(rows, y, strict=True) if name in paper.get(row, ())]
             said, at = np.array(known, float).reshape(-1, 2).T
             ax.plot(said, at, marker, mfc="none", mec=tint, ms=6.5, alpha=0.55)
+    if {"low", "high"} <= set(table) and table["low"].isna().any():
+        ax.plot([], [], "o", color=style.INK, ms=3.5, alpha=0.6, label="a single training")
     if paper is not None:
         ax.plot([], [], "o", mfc="none", mec=style.INK, ms=6.5, label="the paper's, on photographs")
     ax.set_yticks(range(len(rows)), [style.words(str(row)) for row in rows])
