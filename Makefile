@@ -37,8 +37,12 @@ clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
 	find facelab tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Installs again only when the dependencies change.
+# Installs again only when the dependencies change, or where the environment is that of another folder.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+.PHONY: $(INSTALLED)
+endif
 $(INSTALLED): pyproject.toml constraints.txt
+	@test ! -s $@ || test "$$(cat $@)" = "$(CURDIR)" || rm -rf $(VENV)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "facelab needs Python 3.10 or newer, and $(PYTHON) is not: name another, e.g. make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
@@ -48,4 +52,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "pip could not install facelab (its own message is above). Usual causes: no connection to a package index"; \
 	  echo "(pip reads PIP_INDEX_URL and PIP_FIND_LINKS), or a disk with too little free space:"; \
 	  echo "the environment takes about 3 GB, more with CUDA. Then: make again."; exit 1; }
-	@touch $@
+	@echo "$(CURDIR)" > $@

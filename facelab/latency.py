@@ -93,6 +93,8 @@ def latency(
                 begin = time.perf_counter()
                 job()
                 runs.append({"net": name, "runtime": runtime, "round": i, "ms": 1000 * (time.perf_counter() - begin)})
+    if not runs:
+        raise ValueError(f"{len(jobs)} networks and runtimes over {rounds} rounds: there is nothing to time")
     table = pd.DataFrame(runs)
     first = {key: at for at, key in enumerate(jobs)}
     order = table.assign(at=[first[key] for key in zip(table["net"], table["runtime"], strict=True)])

@@ -219,7 +219,8 @@ def run(
     to date. tell: gets one line per cell. The page is written anew after each cell.
 
     A cell that fails does not keep the others from running. KeyboardInterrupt stops those that are running and passes
-    through; what had finished is kept. ValueError: a malformed name, fewer than one job, workers of several threads.
+    through; what had finished is kept. ValueError: a malformed name, fewer than one job, workers of several threads, a
+    batch of this name that is going on.
     """
     if jobs is not None:
         whole("jobs", jobs, 1)
@@ -227,6 +228,11 @@ def run(
     client = getattr(joblib.parallel.get_active_backend()[0], "client", None)
     if client and max(client.nthreads().values(), default=1) > 1:
         raise ValueError("a notebook needs a worker of its own: start them as `dask worker --nthreads 1`")
+    with runs.alone(folder):
+        return _all(cells, folder, jobs, again, tell)
+
+
+def _all(cells, folder: Path, jobs: int | None, again: bool, tell) -> Batch:
     about = runner.surroundings()
     kept = {} if again else current(cells, folder, about)
     states = {cell.name: "ok" if cell.name in kept else "waiting" for cell in cells}
@@ -252,7 +258,10 @@ def run(
                 tell(f"{cell}: {states[ended]}{took} ({count} of {len(todo)}) {error}".rstrip())
                 write(batch)
     finally:
-        for leftover in folder.glob("*/.*"):  # of cells that were stopped
+        for leftover in (
+            *folder.glob("*/.*.partial.ipynb"),
+            *folder.glob("*/.*.results"),
+        ):  # of cells that were stopped
             leftover.unlink(missing_ok=True)
         write(batch)
     return batch

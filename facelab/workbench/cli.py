@@ -11,7 +11,7 @@ import click
 
 from facelab import __version__
 from facelab.workbench import cli_faces
-from facelab.workbench.cli_common import dask_option, elsewhere, pairs, plainly
+from facelab.workbench.cli_common import absolute, dask_option, elsewhere, pairs, plainly
 
 # Everything heavy is imported inside the commands, so that `facelab --help` answers at once.
 
@@ -220,12 +220,14 @@ def report(
     with plainly():
         if keys and not publish:
             raise ValueError(f"--keys {keys} goes with --publish REFERENCE: a run keeps all its results")
+        if publish and (notebooks or settings or force or dry_run):
+            raise ValueError("--publish copies a whole run, or of it --keys: it goes with --name and --out alone")
         if publish:
             _publish(name, out, publish, keys)
             return
         from facelab.workbench import runner
 
-        parameters = pairs(settings, "gamma=0.01")
+        parameters = {key: absolute(value) for key, value in pairs(settings, "gamma=0.01").items()}
         if dry_run:
             from facelab.workbench import batch, runs
 
@@ -234,7 +236,8 @@ def report(
             kept = [c.name for c in cells if runner.current(c.notebook, folder, c.parameters, about) and not force]
             _plan(cells, kept, folder)
             return
-        done = runner.run(notebooks, profile, name, parameters, out, force=force, tell=click.echo)
+        with _terminated_as_interrupted():
+            done = runner.run(notebooks, profile, name, parameters, out, force=force, tell=click.echo)
         click.echo(done.index)
     if not done.ok:
         failed = [o.notebook for o in done.outcomes.values() if o.status != "ok"]
@@ -327,7 +330,8 @@ def doctor() -> None:
     """What is installed and fetched, and a fix for each thing missing. Exit code 1 if something needed is."""
     from facelab.workbench.doctor import examine
 
-    diagnosis = examine()
+    with plainly():
+        diagnosis = examine()
     width = max(len(f.thing) for f in diagnosis.findings)
     for finding in diagnosis.findings:
         click.echo(f"{finding.state:<8}  {finding.thing:<{width}}  {finding.found}")

@@ -1,7 +1,9 @@
 """What the commands of `facelab` have in common: how mistakes are told, where the work is done, KEY=VALUE."""
 
 import logging
+import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -37,6 +39,14 @@ def elsewhere(address: str | None):
 
     with workers.cluster(address):
         yield
+
+
+def absolute(value: str) -> str:
+    """A text that names a file (or FILE:part) or a folder seen from here, as seen from anywhere; else the text."""
+    path, colon, part = value.partition(":")
+    there = Path(path).expanduser()
+    is_path = path and (there.is_file() or (os.sep in path and there.is_dir()))
+    return f"{there.absolute()}{colon}{part}" if is_path else value
 
 
 def pairs(settings: tuple[str, ...], example: str) -> dict[str, str]:

@@ -78,6 +78,9 @@ def render(
         from facelab.workbench import export
 
         options = {key: export.whole(key, value) for key, value in pairs(settings, "frames=4").items()}
+        for name in ("size", "seed"):
+            if name in options:
+                raise ValueError(f"--set {name}={options[name]}: expected it as --{name}")
         if people is not None and options.setdefault("people", people) != people:
             raise ValueError(f"--people {people} and --set people={options['people']}: expected one of them")
         if out:

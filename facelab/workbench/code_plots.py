@@ -98,6 +98,8 @@ def continuous(values: pd.Series, name: str) -> bool:
 
 def groups(values: pd.Series, name: str) -> pd.Series:
     """The label as words, a categorical in the order of the task, if it is one; 0 and 1 are no and yes."""
+    if not pd.api.types.is_numeric_dtype(values):  # dates and the like as texts
+        values = values.map(lambda v: v if isinstance(v, (str, int, float)) else str(v), na_action="ignore")
     present = list(pd.unique(values.dropna()))
     if name in tasks.TASKS and set(present) <= set(tasks.get(name).classes):
         order = [c for c in tasks.get(name).classes if c in present]

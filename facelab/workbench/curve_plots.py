@@ -176,6 +176,8 @@ def knees(curves: Mapping, gamma: float | None = 0.01, *, names: bool = True, ax
     is little room. A layer where a task has no knee shows its marker hollow at the bottom. gamma=None leaves
     the knees out.
     """
+    if not curves:
+        raise ValueError("no curves: there are no knees to draw")
     by_task = list(curves.values()) if isinstance(next(iter(curves.values())), Mapping) else [curves]
     width = {layer: curve.filters for layer, curve in by_task[0].items()}
     ax = style.axes(ax, max(5.2, (0.18 + 0.04 * len(by_task)) * len(width) + 2.6), 3.6)

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -155,6 +156,16 @@ def _torchvision() -> Finding:
     return Finding("torchvision networks", "ok", f"{len(names)}, e.g. {names[0]!r}; torchvision {how}")
 
 
+def _size(folder: Path) -> int:
+    """Bytes of all files; those that go meanwhile, while a run writes there, do not count."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
+
+
 def _caches() -> list[Finding]:
     folder = cache.folder()
     standing = next(p for p in (folder, *folder.parents) if p.exists())
@@ -164,7 +175,6 @@ def _caches() -> list[Finding]:
     free = shutil.disk_usage(standing).free / 1e9
     findings = [Finding("cache", "ok", f"{folder}, {free:.1f} GB free")]
     for kind in sorted(p for p in folder.glob("*") if p.is_dir()):
-        size = sum(f.stat().st_size for f in kind.rglob("*") if f.is_file())
-        entries = sum(1 for p in kind.iterdir() if p.is_dir() and not p.name.endswith(".partial"))
+        size, entries = _size(kind), sum(p.is_dir() and not p.name.endswith(".partial") for p in kind.iterdir())
         findings.append(Finding(f"cache: {kind.name}", "ok", f"{entries} entries, {size / 1e6:.0f} MB"))
     return findings

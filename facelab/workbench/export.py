@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,16 @@ from PIL import Image
 
 from facelab import cache
 from facelab.faces import presets
-from facelab.workbench import runs
+from facelab.workbench import folders, runs
+
+COMMAND = "facelab faces render"
+_OWN = re.compile(r"\d{5}\.(png|partial)|\.?labels\.csv.*")
 
 
 def check(out: Path) -> None:
-    """ValueError where `out` is a file, or a folder that holds other things than an export: nothing is mixed."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: expected a folder, new or empty or of an earlier export")
-    strange = [f.name for f in out.iterdir() if not _own(f)] if out.is_dir() else []
-    if strange:
-        raise ValueError(f"{out} holds {strange[0]!r}: expected a folder, new or empty or of an earlier export")
+    """ValueError where `out` is a file, or a folder that is no earlier export or holds other things: nothing is mixed,
+    and nobody's pictures go."""
+    folders.check(out, COMMAND, _OWN, alone=True)
 
 
 def write(faces, out: Path) -> int:
@@ -29,10 +30,10 @@ def write(faces, out: Path) -> int:
     the right pixels is kept, pictures of a larger earlier export go. Returns how many pictures were written.
     """
     check(out)
-    out.mkdir(parents=True, exist_ok=True)
+    folders.claim(out, COMMAND)
     files, written = [f"{i:05d}.png" for i in range(len(faces))], 0
     (out / "labels.csv").unlink(missing_ok=True)
-    for stale in {f.name for f in out.iterdir()} - set(files):
+    for stale in {f.name for f in out.iterdir()} - {*files, folders.MARK}:
         (out / stale).unlink()
     for file, image in zip(files, faces.images, strict=True):
         pixels = image.transpose(1, 2, 0)
@@ -85,11 +86,6 @@ def whole(option: str, value: str) -> int:
         return int(value)
     except ValueError:
         raise ValueError(f"--set {option}={value}: expected a whole number") from None
-
-
-def _own(file: Path) -> bool:
-    name = file.name.removeprefix(".")  # what a killed writer leaves is hidden
-    return name.startswith("labels.csv") or (file.suffix in (".png", ".partial") and name[:5].isdigit())
 
 
 def _shows(file: Path, pixels: np.ndarray) -> bool:

@@ -118,7 +118,8 @@ class Explorer:
         return {name: control.value for name, control in self.controls.items()}
 
     def set(self, **settings) -> "Explorer":
-        """Move controls from Python. ValueError for an unknown control or a value it cannot take.
+        """Move controls from Python, in their own order, whatever the order here: what the first ones choose decides
+        what the others can be. ValueError for an unknown control or a value it cannot take.
 
         A slider moved by hand stops at its ends; a value from Python beyond them is an error.
         """
@@ -127,11 +128,12 @@ class Explorer:
                 raise unknown("control", name, self.controls)
         self._held = True
         try:
-            for name, value in settings.items():
-                _check(name, self.controls[name], value)
-                self.controls[name].value = value
+            for name in (name for name in self.controls if name in settings):
+                _check(name, self.controls[name], settings[name])
+                self.controls[name].value = settings[name]
         finally:
             self._held = False
+            self._refresh()
         self.picture()
         return self
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from facelab.nets import pose, student_heads
 from facelab.nets.detect import SMALLEST
 from facelab.nets.photos import EDGES, Found
 from facelab.tasks import EXPRESSIONS
-from facelab.workbench import runs, style
+from facelab.workbench import folders, runs, style
 
+COMMAND = "facelab look"
+_OWN = re.compile(r"faces\.csv|summary\.txt|sheet-\d\d\.(png|partial)")
 MARGIN = 0.2  # of a box, on every side of the square that is cut out
 PHOTOS_A_SHEET, SHEETS = 8, 25  # more photos are in the table alone
 _PAGE, _PHOTO, _TILE, _LINE, _GAP = 1316, (380, 280), 140, 17, 12  # px
@@ -97,7 +100,7 @@ def write(seen: Look, out: Path) -> list[Path]:
     """faces.csv, summary.txt and sheet-01.png … in the folder `out`; sheets of an earlier look go. Every file is whole
     or not there. Returns the files. ValueError: see `check`."""
     check(seen.photos, out)
-    out.mkdir(parents=True, exist_ok=True)
+    folders.claim(out, COMMAND)
     for stale in out.glob("sheet-[0-9][0-9].png"):
         stale.unlink()
     files = [out / "summary.txt", out / "faces.csv"]
@@ -112,11 +115,11 @@ def write(seen: Look, out: Path) -> list[Path]:
 
 
 def check(photos: Path, out: Path) -> None:
-    """ValueError where `out` is a file, or in the folder of photos: the sheets would be photos the next time."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: expected a folder for the results")
+    """ValueError where `out` is a file, a folder with such files of another's, or in the folder of photos: the sheets
+    would be photos the next time."""
     if photos.is_dir() and out.resolve().is_relative_to(photos.resolve()):
         raise ValueError(f"{out} is in the folder of photos {photos}: expected a folder elsewhere, with --out FOLDER")
+    folders.check(out, COMMAND, _OWN, alone=False)
 
 
 def summary(seen: Look) -> str:

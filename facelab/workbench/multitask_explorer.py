@@ -79,8 +79,10 @@ class MultitaskExplorer(Explorer):
                 ax.axvspan(i - 0.5, i + 0.5, fill=False, ec=style.INK, lw=1.6)
             truth = ", ".join(np.array(about.classes)[yes]) or "not known"
             best = [
-                about.classes[int(v.argmax())] if about.kind == "classes" else text[0]
-                for v, text in zip(known, texts, strict=True)
+                about.classes[int(v.argmax())]
+                if about.kind == "classes"
+                else ", ".join(np.array(about.classes)[v >= 0.5]) or "none"
+                for v in known
             ]
         title = f"{style.words(task)}, %" if about.kind != "regression" else style.words(task)
         ax.set_title(title, fontsize=10, loc="left", color=style.INK)

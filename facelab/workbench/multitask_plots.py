@@ -102,8 +102,10 @@ def course(history: pd.DataFrame, *, axes=None) -> np.ndarray:
 def rates(histories: Mapping[str, pd.DataFrame], *, ax: Axes | None = None) -> Axes:
     """The learning rates of several trainings over their steps. histories: name → `Trained.history`."""
     ax = style.axes(ax, 6.4, 3.2)
-    for (name, history), (tint, _) in zip(histories.items(), style.RIVALS, strict=False):
-        ax.plot(history["step"], history["lr"], color=tint, lw=1.6, label=style.words(name))
+    for i, (name, history) in enumerate(histories.items()):
+        tint, _ = style.RIVALS[i % len(style.RIVALS)]
+        dashes = ("-", "--", ":")[i // len(style.RIVALS) % 3]
+        ax.plot(history["step"], history["lr"], color=tint, lw=1.6, ls=dashes, label=style.words(name))
     ax.set_yscale("log")
     ax.set_xlabel("step (batches)")
     ax.set_ylabel("learning rate (logarithmic)")

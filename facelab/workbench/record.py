@@ -18,7 +18,7 @@ import pandas as pd
 
 RESULTS = "FACELAB_RESULTS"  # the file a headless run collects results in
 NOTEBOOK = "FACELAB_NOTEBOOK"  # the two-digit number of the notebook that run executes
-KEY = re.compile(r"(\d\d)((?:\.[A-Za-z0-9][A-Za-z0-9_+-]*)+)")
+KEY = re.compile(r"(\d\d)((?:\.[^\W_][\w+-]*)+)")  # letters of any script
 COLUMNS = ["value", "low", "high", "unit", "paper", "note"]
 
 _memory: dict[str, dict] = {}
@@ -94,10 +94,13 @@ def record_groups(notebook: str, table: pd.DataFrame, units: Mapping[str, str] |
     """
     if table.index.nlevels != 2:
         raise ValueError(f"a table of groups is indexed by (by, group), not by {table.index.names}")
+    named: dict[str, tuple] = {}
     for (by, group), row in table.iterrows():
         faces = f"{row['faces']:.0f} faces" if "faces" in row else ""
         for task, value in row.drop("faces", errors="ignore").dropna().items():
-            key = ".".join(re.sub(r"[^A-Za-z0-9]+", "_", str(part)).strip("_") for part in (task, by, group))
+            key = ".".join(re.sub(r"[\W_]+", "_", str(part)).strip("_") or "other" for part in (task, by, group))
+            if named.setdefault(key, (by, group)) != (by, group):
+                raise ValueError(f"groups {named[key]!r} and {(by, group)!r} would both be recorded as {key!r}")
             about = "; ".join(part for part in (faces, note) if part)
             record(f"{notebook}.group.{key}", value, (units or {}).get(task, ""), note=about)
 
@@ -158,8 +161,8 @@ def read(file: str | Path) -> dict[str, dict]:
     """The entries a run has collected in `file` so far, in the order of their first recording."""
     entries: dict[str, dict] = {}
     if Path(file).exists():
-        for line in Path(file).read_text(encoding="utf-8").splitlines():
-            entries |= json.loads(line)
+        for line in Path(file).read_text(encoding="utf-8").split("\n"):
+            entries |= json.loads(line or "{}")
     return entries
 
 

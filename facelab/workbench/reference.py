@@ -49,7 +49,7 @@ def publish(run: Path, reference: Path, keys: str = "") -> Path:
         mine = {n: one for n, one in results["run"][part].items() if not keys or any(k[:2] == n[:2] for k in results)}
         results["run"] = results["run"] | {part: mine}
     if (reference / "results.json").exists():
-        results = update(read(reference), results)
+        results = update(read(reference), results, keys)
     figures.mkdir(parents=True, exist_ok=True)
     if not keys:
         stay = {notebook[:2] for notebook in results["run"]["notebooks"]} - {notebook[:2] for notebook in outcomes}
@@ -72,8 +72,9 @@ def _at_home(value):
     return f"~/{value.removeprefix(home)}" if isinstance(value, str) and value.startswith(home) else value
 
 
-def update(old: dict, new: dict) -> dict:
-    """Published results in which those of the notebooks in `new` take the place of what was there.
+def update(old: dict, new: dict, keys: str = "") -> dict:
+    """Published results in which those of the notebooks in `new` (whose names begin with `keys`) take the place of what
+    was there.
 
     Of a notebook that was published with the same parameters before the longer time is kept: a run that found its rows
     in the cache does not say what they cost.
@@ -81,7 +82,8 @@ def update(old: dict, new: dict) -> dict:
     about = new["run"]
     again = tuple(f"{notebook[:2]}." for notebook in about["notebooks"])
     results = {key: entry for key, entry in (old | new).items() if key != "run"}
-    results = {key: entry for key, entry in results.items() if key in new or not key.startswith(again)}
+    stays = {key for key in results if key in new or not key.startswith(again) or not key.startswith(keys)}
+    results = {key: entry for key, entry in results.items() if key in stays}
     both = {name: dict(sorted((old["run"][name] | about[name]).items())) for name in ("minutes", "notebooks")}
     for notebook, run in about["notebooks"].items():
         if old["run"]["notebooks"].get(notebook, {}).get("parameters") == run["parameters"]:
@@ -113,14 +115,15 @@ def describe(results: dict, name: str) -> str:
         ]
         lines += [_row(key, entry) for key, entry in results.items() if key.startswith(f"{number}.")]
         lines.append("")
-    versions = ", ".join(f"{package} {v}" for package, v in about["versions"].items() if v)
+    devices = dict.fromkeys(run.get("device", about["device"]) for run in about["notebooks"].values())
+    versions = report.versions([run.get("versions", about["versions"]) for run in about["notebooks"].values()])
     lines += [
         "## How it came about",
         "",
         f"- profile: {about['profile']}",
         f"- first seed: {', '.join(map(str, about['seeds'])) or '–'}; how many followed is in the notes",
         f"- data: {', '.join(about['data']) or '–'}",
-        f"- device: {about['device']}",
+        f"- device: {', '.join(devices)}",
         f"- versions: {versions}",
     ]
     return "\n".join(lines) + "\n"

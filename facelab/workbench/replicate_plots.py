@@ -42,6 +42,8 @@ def transfer(table: pd.DataFrame, *, titles=None, axes=None) -> np.ndarray:
     there are tasks. ValueError for too few axes.
     """
     names = list(dict.fromkeys(table["task"]))
+    if not names:
+        raise ValueError("an empty table: no read-out to draw")
     if axes is None:
         from matplotlib import pyplot as plt
 

@@ -179,7 +179,6 @@ def _provenance(outcomes: list[runs.Outcome]) -> dict[str, str]:
     def joined(values) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values if v is not None)) or "–"
 
-    versions: dict = outcomes[-1].versions if outcomes else {}
     commits = (o.commit and o.commit["id"][:10] + (" + changes" if o.commit["dirty"] else "") for o in outcomes)
     return {
         "profile": joined(o.profile for o in outcomes),
@@ -188,8 +187,22 @@ def _provenance(outcomes: list[runs.Outcome]) -> dict[str, str]:
         "device": joined(o.device for o in outcomes),
         "commit": joined(commits),
         "minutes": f"{sum(o.minutes for o in outcomes):.1f}",
-        "versions": ", ".join(f"{name} {v}" for name, v in versions.items() if v),
+        "versions": versions([o.versions for o in outcomes]),
     }
+
+
+def versions(several: list[dict]) -> str:
+    """The versions of packages in words, several where notebooks differ.
+
+    >>> versions([{"torch": "2.6", "numba": None}, {"torch": "2.9", "numba": None}])
+    'torch 2.6 / 2.9'
+    """
+    found: dict[str, dict] = {}
+    for one in several:
+        for package, version in one.items():
+            if version:
+                found.setdefault(package, {})[version] = None
+    return ", ".join(f"{package} {' / '.join(own)}" for package, own in found.items())
 
 
 def extract_figures(notebook, prefix: str, folder: Path) -> list[Path]:
@@ -231,9 +244,10 @@ def interval(entry: dict) -> str:
 
 
 def change(value: float) -> str:
-    """A difference with its sign.
+    """A difference with its sign, of three significant digits, whole numbers whole.
 
-    >>> change(0.02514), change(-3), change(0)
-    ('+0.0251', '−3', '±0')
+    >>> change(0.02514), change(-3), change(0), change(-35524), change(1234.4)
+    ('+0.0251', '−3', '±0', '−35,524', '+1,234')
     """
-    return "±0" if value == 0 else f"{'+' if value > 0 else '−'}{number(float(f'{abs(value):.3g}'))}"
+    size = float(round(abs(value))) if abs(value) >= 1000 else float(f"{abs(value):.3g}")
+    return "±0" if value == 0 else f"{'+' if value > 0 else '−'}{number(size)}"

@@ -203,7 +203,7 @@ def costs(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     cut, y, timed = rows["cut"].to_numpy(float), np.arange(len(rows)), ~rows["what"].isin(COSTS).to_numpy()
     low, high = (100 * (1 - rows.get(end, cut + np.nan)) for end in ("high", "low"))  # of the cut
     names = [COSTS.get(what, f"time, {style.words(what)}") for what in rows["what"]]
-    ax = _bars(ax, names, [f"{0 - v:+.1f} %".replace("-", "−") for v in cut])
+    ax = _bars(ax, names, ["–" if np.isnan(v) else f"{0 - v:+.1f} %".replace("-", "−") for v in cut])
     ax.barh(y, 100, height=0.62, color="#EDEDED")
     for own, tint, name in ((~timed, "#0072B2", "counted"), (timed, "#E69F00", "measured (line: quartiles)")):
         if own.any():

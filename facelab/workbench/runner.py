@@ -28,8 +28,9 @@ PROFILES = ("smoke", "quick", "full", "paper")
 PACKAGE = Path(__file__).parents[1]
 # No notebook's numbers depend on these: changing one re-draws the pages but re-runs nothing.
 _PRESENTATION = {
-    *("batch.py", "cli.py", "cli_common.py", "cli_faces.py", "doctor.py", "parameters.py", "reference.py"),
-    *("report.py", "runner.py", "runs.py", "tables.py"),
+    *("atlas.py", "batch.py", "cli.py", "cli_common.py", "cli_faces.py", "doctor.py", "export.py", "folders.py"),
+    *("look.py", "models.py", "papers.py", "parameters.py", "reference.py", "report.py", "runner.py", "runs.py"),
+    *("tables.py", "training_plan.py"),
 }
 
 
@@ -68,11 +69,17 @@ def find(names=(), folder: Path | None = None) -> list[Path]:
             found.append(Path(name).resolve())
         elif by_number:
             found += by_number
-        elif (stem := Path(name).name.removesuffix(".ipynb")) in here:
+        elif (stem := Path(name).name.removesuffix(".ipynb")) in here and _of(name, folder):
             found.append(here[stem])
         else:
             raise unknown("notebook", name, here)
     return list(dict.fromkeys(found)) or list(here.values())
+
+
+def _of(name: str, folder: Path) -> bool:
+    """Whether a name is no path, or one into the notebooks' own folder."""
+    parent = Path(name).parent
+    return parent == Path() or folder.resolve() in (parent.resolve(), (folder.parent / parent).resolve())
 
 
 def run(
@@ -92,15 +99,28 @@ def run(
     declared by at least one of the notebooks and is given to those that declare it.  force: run also what is
     up to date. about: `surroundings()`, where the caller knows it. tell: gets one line per notebook.
 
-    Before anything runs: ValueError for an unknown profile, notebook or parameter and a malformed parameters
-    cell, TypeError for a value of the wrong kind. KeyboardInterrupt passes through; what had finished is
-    kept.
+    Before anything runs: ValueError for an unknown profile, notebook or parameter, a malformed parameters cell,
+    two notebooks of one number, a run of this name that is going on; TypeError for a value of the wrong kind.
+    KeyboardInterrupt passes through; what had finished is kept.
     """
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
+    if "profile" in (parameters or {}):
+        raise ValueError(f"parameter profile={parameters['profile']}: expected it as profile, or --profile")
     files = find(notebooks)
     given = settings(files, {**(parameters or {}), "profile": profile})
-    folder = runs.folder(name, out)
+    with runs.alone(folder := runs.folder(name, out)):
+        return _run(files, given, profile, folder, force, about, tell)
+
+
+def _run(files, given, profile: str, folder: Path, force: bool, about: dict | None, tell) -> Run:
+    numbered = {stem[:2]: stem for stem in runs.outcomes(folder)}
+    for file in files:  # figures and keys have the number alone
+        if (other := numbered.setdefault(file.stem[:2], file.stem)) != file.stem:
+            raise ValueError(
+                f"notebooks {other!r} and {file.stem!r} of run {folder.name!r} have one number: renumber one, or use "
+                "another --name"
+            )
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     about, done, skipped = about or surroundings(), {}, []
     try:
@@ -137,7 +157,24 @@ def current(file: Path, folder: Path, parameters: dict, about: dict) -> runs.Out
 
 
 def _key(file: Path, parameters: dict, about: dict) -> str:
-    return cache.digest({**about, "source": _source(file), "parameters": parameters})
+    named = {name: _stamp(file.parent, value) for name, value in parameters.items() if isinstance(value, str)}
+    named = {name: stamp for name, stamp in named.items() if stamp}
+    return cache.digest(
+        {**about, "source": _source(file), "parameters": parameters} | ({"files": named} if named else {})
+    )
+
+
+def _stamp(folder: Path, value: str):
+    """What a parameter that names a file (or FILE:part) or a folder depends on besides its name; None for others."""
+    path = folder / Path(value.partition(":")[0]).expanduser() if value else folder
+    if value and path.is_file():
+        return cache.sha256(path)
+    if value and os.sep in value and path.is_dir():
+        inside = sorted(one for one in path.rglob("*") if one.is_file())
+        return cache.digest(
+            [[one.relative_to(path).as_posix(), one.stat().st_size, one.stat().st_mtime_ns] for one in inside]
+        )
+    return None
 
 
 def settings(files: list[Path], wanted: dict) -> dict[Path, dict]:
@@ -193,12 +230,19 @@ def _execute(file: Path, folder: Path, parameters: dict, key: str, about: dict) 
     partial, collected = folder / f".{file.stem}.partial.ipynb", folder / f".{file.stem}.results"
     for leftover in (partial, collected):
         leftover.unlink(missing_ok=True)
-    began = time.monotonic()
+    began, commit = time.monotonic(), runs.commit(file.parent)
+    told = {record.RESULTS: str(collected), record.NOTEBOOK: file.stem[:2]}
+    for name in ("FACELAB_CACHE", "FACELAB_PHOTOS", "XDG_CACHE_HOME"):  # a kernel starts in another folder
+        if os.environ.get(name):
+            told[name] = str(Path(os.environ[name]).expanduser().absolute())
     try:
-        with _environment({record.RESULTS: str(collected), record.NOTEBOOK: file.stem[:2]}):
+        with _environment(told):
             error = _papermill(file, partial, parameters)
         minutes = (time.monotonic() - began) / 60
-        results = record.read(collected)
+        try:
+            results = record.read(collected)
+        except ValueError as damaged:  # half a line, by a disk that was full
+            results, error = {}, error or f"its results cannot be read ({damaged})"
         if not partial.exists():  # the kernel never started
             nbformat.write(nbformat.read(file, as_version=4), partial)
         executed = nbformat.read(partial, as_version=4)
@@ -221,7 +265,7 @@ def _execute(file: Path, folder: Path, parameters: dict, key: str, about: dict) 
         results=results,
         versions=about["versions"],
         device=about["device"],
-        commit=runs.commit(file.parent),
+        commit=commit,
     )
 
 

@@ -5,13 +5,15 @@ outcome `.json` (the one before in `previous/`), its numbers in `tables/`; `resu
 
 import json
 import logging
-import os
 import platform
 import re
 import subprocess
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from facelab import cache
 
@@ -20,6 +22,7 @@ PACKAGES = (
     *("facelab", "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn"),
     *("safetensors", "anny", "warp-lang", "numba"),
 )
+EVERY = "[0-9][0-9]_*"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -56,7 +59,8 @@ class Outcome:
         text, before = json.dumps(asdict(self), indent=1, ensure_ascii=False), outcomes(folder, self.notebook)
         if before and before[self.notebook].status == "ok":
             (folder / "previous").mkdir(exist_ok=True)
-            os.replace(folder / f"{self.notebook}.json", folder / "previous" / f"{self.notebook}.json")
+            file = f"{self.notebook}.json"
+            cache.write_text(folder / "previous" / file, (folder / file).read_text(encoding="utf-8"))
         cache.write_text(folder / f"{self.notebook}.json", text)
 
 
@@ -75,11 +79,13 @@ def folder(name: str, out: Path | None = None) -> Path:
     return (Path(out) if out is not None else root() / "reports" / "runs").resolve() / name
 
 
-def outcomes(folder: Path, stem: str = "[0-9][0-9]_*") -> dict[str, Outcome]:
+def outcomes(folder: Path, stem: str = EVERY) -> dict[str, Outcome]:
     """The outcomes kept in a run's folder, by notebook; stem: of that one only. One that cannot be read counts as never
     run."""
     found = {}
-    for file in sorted(folder.glob(f"{stem}.json")):
+    for file in sorted(folder.glob(f"{stem}.json")) if stem == EVERY else [folder / f"{stem}.json"]:
+        if not file.is_file():
+            continue
         try:
             found[file.stem] = Outcome(**json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
@@ -102,7 +108,11 @@ def merge(folder: Path) -> dict:
         "data": _distinct(o.parameters["faces"] for o in good if "faces" in o.parameters),
         "commit": good[-1].commit if good else None,
         "minutes": {o.notebook: round(o.minutes, 2) for o in good},
-        "notebooks": {o.notebook: {"title": o.title, "parameters": o.parameters, "commit": o.commit} for o in good},
+        "notebooks": {
+            o.notebook: {"title": o.title, "parameters": o.parameters, "commit": o.commit}
+            | {"versions": o.versions, "device": o.device}
+            for o in good
+        },
     }
     cache.write_text(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return results
@@ -124,16 +134,30 @@ def versions() -> dict[str, str | None]:
 
 
 def commit(folder: Path) -> dict | None:
-    """The commit checked out at `folder` and whether tracked files differ from it; None outside git."""
+    """The commit checked out at `folder`, and whether tracked files differ from it or code that git does not know lies
+    there; None outside git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        head, top = git("rev-parse", "HEAD"), git("rev-parse", "--show-toplevel")
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        new = git("-C", top, "ls-files", "--others", "--exclude-standard", "--", "*.py", "*.ipynb")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {"id": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+    return {"id": head, "dirty": bool(changes or new)}
+
+
+@contextmanager
+def alone(folder: Path):
+    """Nobody else writes into a run's folder meanwhile. ValueError where somebody does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.parent / f".{folder.name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(
+            f"run {folder.name!r} is going on in another process: wait, or give this one another name"
+        ) from None

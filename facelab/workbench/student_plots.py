@@ -136,8 +136,7 @@ def duration(seconds: float) -> str:
     >>> duration(0.25), duration(90), duration(400), duration(7200), duration(400_000)
     ('0.25 s', '1.5 min', '6.7 min', '2 h', '111 h')
     """
-    for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.2g} {unit}"
-    return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"
+    units = {"h": (3600, 3600), "min": (60, 60), "s": (1, 0.1), "ms": (1e-3, 0)}  # its seconds, and from where on
+    unit, (size, _) = next((unit, own) for unit, own in units.items() if seconds >= own[1])
+    value = seconds / size
+    return f"{value:,.0f} {unit}" if value >= 9.95 else f"{value:.2g} {unit}"

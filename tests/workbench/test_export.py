@@ -25,7 +25,7 @@ def test_an_export_is_taken_up(tmp_path):
     for file, image in zip(table["file"], faces.images, strict=True):
         assert (np.asarray(Image.open(tmp_path / "set" / file)).transpose(2, 0, 1) == image).all()
     assert export.write(faces[:2], tmp_path / "set") == 0
-    assert sorted(f.name for f in (tmp_path / "set").iterdir()) == ["00000.png", "00001.png", "labels.csv"]
+    assert sorted(f.name for f in (tmp_path / "set").iterdir()) == [".facelab", "00000.png", "00001.png", "labels.csv"]
 
 
 def test_the_table_comes_last(tmp_path, monkeypatch):
@@ -40,6 +40,18 @@ def test_nothing_foreign_is_touched(tmp_path):
     with pytest.raises(ValueError, match=r"holds 'thesis\.tex': expected a folder, new or empty or of an earlier"):
         export.write(tiny(1), tmp_path)
     assert [f.name for f in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_pictures_that_only_look_like_an_exports_stay(tmp_path):
+    for name in ("00000.png", "labels.csv"):
+        (tmp_path / name).write_bytes(b"somebody's")
+    with pytest.raises(ValueError, match=r"holds '00000\.png'"):
+        export.write(tiny(1), tmp_path)
+    export.write(tiny(1), tmp_path / "mine")
+    (tmp_path / "mine" / "20240131-120102.png").write_bytes(b"a screenshot")
+    with pytest.raises(ValueError, match=r"holds '20240131-120102\.png'"):
+        export.write(tiny(2), tmp_path / "mine")
+    assert len(list((tmp_path / "mine").iterdir())) == 4
 
 
 def test_the_files_a_set_was_read_from_keep_a_column_of_their_own(tmp_path):

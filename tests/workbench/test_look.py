@@ -13,8 +13,8 @@ from PIL import Image
 import facelab as fl
 from facelab.nets import pose, student_heads
 from facelab.tasks import EXPRESSIONS
+from facelab.workbench import folders, runs
 from facelab.workbench import look as looking
-from facelab.workbench import runs
 from facelab.workbench.cli import main
 
 
@@ -76,10 +76,13 @@ def test_landmarks_are_those_of_the_photo(seen, folder):
 def test_everything_is_written_and_says_the_same(seen, tmp_path):
     out = tmp_path / "results"
     out.mkdir()
-    (out / "sheet-07.png").write_bytes(b"of an earlier look")
+    (out / "sheet-07.png").write_bytes(b"somebody's")
+    with pytest.raises(ValueError, match=r"holds 'sheet-07\.png': expected a folder, new or empty or of an earlier"):
+        looking.write(seen, out)
+    (out / folders.MARK).write_text("facelab look")  # so it was of an earlier look
     (out / "mine.txt").write_text("stays")
     files = looking.write(seen, out)
-    assert sorted(f.name for f in out.iterdir()) == ["faces.csv", "mine.txt", "sheet-01.png", "summary.txt"]
+    assert sorted(f.name for f in out.iterdir()) == [".facelab", "faces.csv", "mine.txt", "sheet-01.png", "summary.txt"]
     assert {f.name for f in files} == {"faces.csv", "sheet-01.png", "summary.txt"}
     pd.testing.assert_frame_equal(pd.read_csv(out / "faces.csv"), seen.table(), check_dtype=False)
     text = (out / "summary.txt").read_text()

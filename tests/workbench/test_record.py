@@ -107,3 +107,13 @@ def test_groups_are_recorded_task_by_task():
     assert found["note"].tolist() == ["40 faces; an MLP", "40 faces; an MLP", "8 faces; an MLP"]
     with pytest.raises(ValueError, match=r"indexed by \(by, group\)"):
         record_groups("05", table.reset_index(drop=True))
+
+
+def test_groups_and_notes_in_any_script(tmp_path, monkeypatch):
+    monkeypatch.setenv(module.RESULTS, str(tmp_path / "results"))
+    index = pd.MultiIndex.from_tuples([("gender", "女"), ("gender", "男"), ("gender", "?")])
+    record_groups("91", pd.DataFrame({"age": [1.0, 2.0, 3.0]}, index=index), note="a\u2028b")
+    assert list(module.read(tmp_path / "results")) == [f"91.group.age.gender.{name}" for name in ("女", "男", "other")]
+    index = pd.MultiIndex.from_tuples([("cheese", "a b"), ("cheese", "a_b")])
+    with pytest.raises(ValueError, match=r"would both be recorded as 'age\.cheese\.a_b'"):
+        record_groups("91", pd.DataFrame({"age": [1.0, 2.0]}, index=index))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -85,6 +86,49 @@ def test_only_what_changed_is_run_again(notebook, tmp_path, monkeypatch):
     assert not again(parameters={"gamma": 0.2})
 
 
+def test_a_file_that_a_parameter_names_is_part_of_the_key(notebook, tmp_path):
+    file = notebook("01_a", RECORD, parameters='profile: str = "quick"\ncsv: str = ""')
+
+    def key(value):
+        return runner._key(file, {"profile": "quick", "csv": value}, {})
+
+    table, folder = tmp_path / "mine.csv", tmp_path / "photos"
+    table.write_text("age\n310\n")
+    folder.mkdir()
+    before = key(str(table)), key(f"{table}:part"), key(str(folder)), key("rendered/wild")
+    assert before == (key(str(table)), key(f"{table}:part"), key(str(folder)), key("rendered/wild"))
+    table.write_text("age\n31\n")
+    (folder / "new.png").write_bytes(b"")
+    after = key(str(table)), key(f"{table}:part"), key(str(folder)), key("rendered/wild")
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, False, True]
+
+
+def test_two_runs_of_one_name_do_not_mix(notebook, tmp_path, monkeypatch):
+    file, inner = notebook("01_a", RECORD), []
+
+    def meanwhile(*_):
+        with pytest.raises(ValueError, match="run 'default' is going on in another process"):
+            runner.run([file], "smoke", out=tmp_path / "runs")
+        inner.append(1)
+        return "seen"
+
+    monkeypatch.setattr(runner, "_papermill", meanwhile)
+    runner.run([file], "smoke", out=tmp_path / "runs")
+    assert inner == [1]
+    with pytest.raises(ValueError, match="'01_a' and '01_other' of run 'default' have one number: renumber one"):
+        runner.run([notebook("01_other", RECORD)], "smoke", out=tmp_path / "runs")
+
+
+def test_results_that_cannot_be_read_fail_their_notebook_alone(notebook, tmp_path, monkeypatch):
+    def half(file, partial, parameters):
+        Path(os.environ["FACELAB_RESULTS"]).write_text('{"01.a": {"val')
+        return ""
+
+    monkeypatch.setattr(runner, "_papermill", half)
+    done = runner.run([notebook("01_a", RECORD)], "smoke", out=tmp_path / "runs")
+    assert "its results cannot be read" in done.outcomes["01_a"].error and done.index.exists()
+
+
 def test_the_key_of_a_notebook_is_its_source_not_its_outputs(notebook):
     file = notebook("01_a", RECORD)
     before = runner._source(file)
@@ -152,6 +196,8 @@ def test_finding_notebooks(notebook, tmp_path):
     assert runner.find((), folder) == [one, two]
     assert runner.find(["02", "01_one", "notebooks/02_two.ipynb"], folder) == [two, one]
     assert runner.find([str(two)], tmp_path) == [two]
+    with pytest.raises(ValueError, match="unknown notebook"):
+        runner.find(["/nowhere/at/all/01_one.ipynb"], folder)
     with pytest.raises(ValueError, match="unknown notebook '01_on': did you mean '01_one'"):
         runner.find(["01_on"], folder)
     with pytest.raises(ValueError, match=r"no notebook NN_name\.ipynb in"):
@@ -225,5 +271,10 @@ def test_commit_outside_and_inside_git(tmp_path):
         subprocess.run([*git, *command], cwd=tmp_path, check=True)
     found = runs.commit(tmp_path)
     assert len(found["id"]) == 40 and not found["dirty"]
+    (tmp_path / "notes.txt").write_text("no code")
+    assert not runs.commit(tmp_path)["dirty"]
+    (tmp_path / "new.py").write_text("code that git does not know")
+    assert runs.commit(tmp_path)["dirty"]
+    (tmp_path / "new.py").unlink()
     (tmp_path / "f").write_text("2")
     assert runs.commit(tmp_path)["dirty"]
