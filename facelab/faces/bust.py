@@ -19,7 +19,8 @@ from facelab.faces.mesh import HAIR, Carried, turning
 from facelab.faces.people import Person
 from facelab.faces.raycast import vertex_normals
 
-_PLACES = {"nose": (0.0, 7.0, 1.69), "left": (-0.27, 6.705, 1.4), "right": (0.27, 6.705, 1.4),
+EYE_FRONT = 1.36  # an eye is marked where its iris is, not at the middle of the ball, 1.3 cm behind it
+_PLACES = {"nose": (0.0, 7.0, 1.69), "left": (-0.254, 6.62, 1.437), "right": (0.254, 6.62, 1.437),
            "crown": (0.0, 8.49, 0.62), "chin": (0.0, 6.17, 1.43), "neck": (0.0, 6.55, -0.1)}  # fmt: skip
 
 
@@ -120,7 +121,8 @@ def _fixed(device: str) -> _Fixed:
     model = heads.load(device)
     where = model.template
     place = {n: int((where - torch.tensor(p).to(where)).square().sum(1).argmin()) for n, p in _PLACES.items()}
-    eyes = tuple(torch.unique(model.faces[model.part == p]) for p in (heads.RIGHT_EYE, heads.LEFT_EYE))
+    balls = (torch.unique(model.faces[model.part == p]) for p in (heads.RIGHT_EYE, heads.LEFT_EYE))
+    eyes = tuple(ball[where[ball][:, 2] > EYE_FRONT] for ball in balls)
     skin = model.faces[model.part == heads.SKIN]
     return _Fixed(skin, outwards(where), _inset(model), turning(where), place, eyes)
 

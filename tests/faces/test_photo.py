@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from facelab.faces import bust
+from facelab.faces import bust, heads
 from facelab.faces.expressions import actions
 from facelab.faces.mesh import CLOTH, GLASSES, HAIR
 from facelab.faces.people import person
-from facelab.faces.photo import Shot, photograph, posed, project, rotation
+from facelab.faces.photo import Shot, on_screen, photograph, posed, project, rotation
+from facelab.faces.raster import rasterise
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,32 @@ def test_landmarks_lie_on_the_face(symmetric):
     lips = image[:, int(mouth_left[1]) - 2 : int(mouth_left[1]) + 6, int(nose[0])].astype(float)
     skin = image[:, int(nose[1]) - 25, int(nose[0])].astype(float)
     assert (lips[0] / lips[1]).max() > 1.15 * skin[0] / skin[1]  # redder than the skin
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (30, 0), (-45, 0), (60, 0), (0, 30), (20, -30)])
+def test_eyes_are_marked_where_their_irises_are_drawn(symmetric, yaw, pitch):
+    """However the head is turned: the middle of the ball lies behind, and so beside what is seen."""
+    mesh, shot, side = bust.make(replace(symmetric, hair_style="bald", wears=())), Shot(yaw=yaw, pitch=pitch), 512
+    points = posed(mesh, shot)
+    seen = rasterise(on_screen(points, shot, side), mesh.faces.int(), side)
+    where = torch.einsum("nk,nkc->nc", seen.weights, mesh.where[mesh.faces[seen.face]])
+    part = mesh.part[seen.face]
+    _, (marks,) = photograph(mesh, [shot], side)
+    apart = np.linalg.norm(marks[1] - marks[0])
+    for eye, sign, mark in ((heads.RIGHT_EYE, -1, marks[0]), (heads.LEFT_EYE, 1, marks[1])):
+        iris = (part == eye) & (torch.hypot(where[:, 0] - sign * 0.31, where[:, 1] - 7.285) < 0.06)
+        if iris.sum() < 20:  # the far eye may be hidden by the nose
+            continue
+        at = seen.at[iris].float()
+        drawn = np.array([(at % side).mean(), (at // side).mean()])
+        assert np.linalg.norm(drawn - mark) < 0.08 * apart
+
+
+def test_corners_of_the_mouth_are_on_the_lips():
+    fixed = bust._fixed("cpu")
+    model = heads.load("cpu")
+    for side in ("left", "right"):
+        assert model.masks[fixed.place[side], heads.MASKS.index("lips")] > 0.3
 
 
 def test_the_nose_follows_yaw_pitch_and_roll(symmetric):

@@ -42,9 +42,8 @@ def test_near_the_true_landmarks(frontal):
     seen = np.isfinite(found.landmarks).all((1, 2))
     assert len(frontal) >= 20 and seen.mean() > 0.9
     error = errors(found, frontal)[seen]
-    assert error[:, :3].mean() < 0.12  # eyes and nose
-    # The drawn mouth corners lie higher and wider than the network's; it reads no better with the truth at hand.
-    assert error.mean() < 0.16 and error.mean() < 1.1 * errors(told(frontal), frontal)[seen].mean()
+    assert error[:, :2].mean() < 0.06 and error.mean() < 0.09
+    assert error.mean() < 1.3 * errors(told(frontal), frontal)[seen].mean()  # little better with the truth at hand
     assert found.images is frontal.images and found.labels.equals(frontal.labels)
     assert found.landmarks.dtype == np.float32
     one_by_one = fl.nets.locate(frontal[:6], batch=1, device="cpu")  # known landmarks are not looked at
