@@ -40,7 +40,7 @@ def warp(images: torch.Tensor, transforms: torch.Tensor, size: int) -> torch.Ten
     chip.
 
     Bilinear; what lies outside the photo is black, as in dlib's chips. Where a chip pixel covers several
-    image pixels it is the mean of k × k samples, k = the scale rounded up, so that a small chip does not
+    image pixels it is the mean of k × k samples, k = the scale rounded up (at most 16), so that a small chip does not
     alias. k depends on the face alone: the same face gives the same chip in any batch.
     """
     scale = transforms[:, :, 0].norm(dim=1)  # chip pixels per image pixel

@@ -17,7 +17,8 @@ from facelab.faces.faceset import FaceSet
 
 log = logging.getLogger(__name__)
 BITS = 256
-_LIGHT = 24  # grey levels by which near pictures may differ on average: plain ones have no contours to compare
+_LIGHT = 24  # grey levels by which near pictures may differ on average
+_REST = 4.0  # and by which their cells may, after the best gain and offset: before a plain wall contours say little
 _BLOCK = 2048  # rows compared at a time
 
 
@@ -130,7 +131,7 @@ def _looks(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _near(contours: np.ndarray, light: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs a < b with at most `most` other bits and about the same light, and how many bits."""
+    """The pairs a < b with at most `most` other bits and the same light but for gain and offset, and how many bits."""
     pairs = [np.empty((0, 3), np.int64)]
     for start in range(0, len(contours), _BLOCK):
         block = contours[start : start + _BLOCK]
@@ -141,7 +142,16 @@ def _near(contours: np.ndarray, light: np.ndarray, most: int) -> tuple[np.ndarra
             a, b = a + start, b + other
             kept = a < b
             a, b, bits = a[kept], b[kept], bits[kept]
-            kept = np.abs(light[a] - light[b]).mean(1) <= _LIGHT
+            kept = (np.abs(light[a] - light[b]).mean(1) <= _LIGHT) & (_rest(light[a], light[b]) <= _REST)
             pairs.append(np.stack([a[kept], b[kept], bits[kept]], 1))
     found = np.concatenate(pairs)
     return found[:, 0], found[:, 1], found[:, 2]
+
+
+def _rest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(k,) by how many grey levels (root mean square) the cells of two pictures differ after the best gain and offset,
+    each fitted to the other, the larger of the two."""
+    a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
+    both, one, two = ((x * y).mean(1) for x, y in ((a, b), (a, a), (b, b)))
+    share = 1 - np.square(both) / np.maximum(one * two, 1e-9)
+    return np.sqrt(np.maximum(share, 0) * np.maximum(one, two))

@@ -1,6 +1,7 @@
 """FaceSet: images, labels and landmarks that belong together."""
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -158,7 +159,7 @@ class FaceSet:
         """Write images.npy, landmarks.npy and labels.csv into an existing folder."""
         np.save(folder / "images.npy", self.images, allow_pickle=False)
         np.save(folder / "landmarks.npy", self.landmarks, allow_pickle=False)
-        self.labels.to_csv(folder / "labels.csv", index=False, errors="surrogateescape")
+        write_labels(self.labels, folder)
 
     @classmethod
     def open(cls, folder: Path, name: str) -> "FaceSet":
@@ -168,10 +169,19 @@ class FaceSet:
         return cls(name, images, _read_labels(folder / "labels.csv"), landmarks)
 
 
+def write_labels(labels: pd.DataFrame, folder: Path) -> None:
+    """labels.csv, and texts.json, which of its columns are texts: "007" comes back as it went."""
+    texts = [name for name in labels if labels[name].dropna().map(lambda value: isinstance(value, str)).all()]
+    (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    labels.to_csv(folder / "labels.csv", index=False, errors="surrogateescape")
+
+
 def _read_labels(file: Path) -> pd.DataFrame:
     """Only an empty cell is a missing label (a person may be called "NA"), and numbers come back bit by bit."""
     how = {"keep_default_na": False, "na_values": [""], "encoding_errors": "surrogateescape"}
-    labels = pd.read_csv(file, dtype={"identity": str}, **how)
+    noted = file.parent / "texts.json"
+    texts = ["identity", *(json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else [])]
+    labels = pd.read_csv(file, dtype=dict.fromkeys(texts, str), **how)
     text = pd.read_csv(file, dtype=str, **how)
     for column in labels.select_dtypes("float"):  # whose last bit a fast reader may miss
         labels[column] = text[column].astype(float)

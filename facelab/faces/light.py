@@ -91,7 +91,8 @@ def lit(points, faces, place, light, side: int = 320) -> torch.Tensor:
 
     points (v, 3), faces (f, 3) int32: what throws the shadows; light (3,): the unit direction to it.
     """
-    helper = torch.tensor([0.0, 1.0, 0.0], device=light.device)
+    upright = [0.0, 1.0, 0.0] if light[1].abs() < 0.99 else [0.0, 0.0, 1.0]  # not along the light itself
+    helper = torch.tensor(upright, device=light.device)
     across = normalize(torch.linalg.cross(helper, light), dim=0)
     frame = torch.stack([across, torch.linalg.cross(light, across), light], 1)  # (3, 3)
     zoom = side / 4.8

@@ -156,7 +156,8 @@ class Person:
 
 def person(seed: int, *, gender: str | None = None, ethnicity: str | None = None, age: float | None = None) -> Person:
     """The person of a seed: the same seed is the same person. Gender, ethnicity and age (18 to 75) are drawn too unless
-    given; ValueError for a class that does not exist or an age outside 1 to 90.
+    given; ValueError for a class that does not exist or an age outside 1 to 90. Small seeds have the heads of the first
+    people of `rendered/pose`: who is to be new to a network that saw these needs a large one.
 
     >>> person(3) == person(3), person(3).gender in ("female", "male")
     (True, True)

@@ -2,7 +2,8 @@
 
 The camera stands on the z axis and looks at the middle of the head; the light is fixed to the camera, as in a room
 where the sitter turns: it is the head that turns relative to both. Pose R = Rz(−roll) Ry(yaw) Rx(−pitch) turns the
-head about its own middle, so it stays in the middle of the picture; the shoulders follow by a third.
+head about its own middle, so it stays in the middle of the picture; the shoulders follow, by a third of its yaw and a
+tenth of its pitch and roll.
 """
 
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ label is missing there, `shown` says contempt. `lab_b` (ages 20 to 60, ±8°) is
 keeps hair, clothes and, in lab_b, glasses through all sequences.
 
 `mugshot`: ages 16 to 77, within ±8°, neutral; the second picture is taken up to four years after the first, in other
-clothes and with another beard and haircut (restyle=0: the same). Three men in four wear a beard.
+clothes and with another beard and haircut (restyle=0: the same). Four men in five wear a beard or its shadow.
 
 `album`: ages 1 to 85, half of the people under 20; yaw N(0, 32²) within ±75°, pitch N(0, 14²) within ±35°, roll
 N(0, 18²) within ±45°; half of the pictures blurred, half noisy, a fifth half hidden, a third lit from behind; hats.

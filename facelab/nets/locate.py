@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from facelab.errors import whole
 from facelab.faces.align import similarity, warp
 from facelab.faces.faceset import FaceSet
 from facelab.nets import onet
@@ -27,6 +28,8 @@ def locate(faces: FaceSet, *, least: float = 0.5, batch: int = 256, device="auto
         raise ValueError(f"face set {faces.name!r} is empty: there is nothing to locate")
     if faces.images.shape[2] != faces.images.shape[3]:
         raise ValueError(f"images of {faces.images.shape[2]} × {faces.images.shape[3]}: expected square ones")
+    whole("batch", batch, 1)
+    batch = min(batch, max(1, 2**25 // (3 * faces.images.shape[3] ** 2)))  # of large pictures fewer
     net = load("landmarks", device=device)
     found = [
         _locate(net, torch.from_numpy(np.array(faces.images[i : i + batch])).to(net.device), least)

@@ -136,7 +136,8 @@ def squared(boxes: Tensor) -> Tensor:
 def cut(photo: Tensor, boxes: Tensor, size: int) -> Tensor:
     """(k, 3, size, size): what lies in each square box of a photo (3, h, w), black outside the photo.
 
-    Bilinear; where a pixel covers several of the photo's it is the mean of n × n samples, n = the scale rounded up.
+    Bilinear; where a pixel covers several of the photo's it is the mean of n × n samples, n = the scale rounded up
+    (at most 16).
 
     >>> photo = torch.arange(16.0).view(1, 4, 4)
     >>> cut(photo, torch.tensor([[0.0, 0.0, 4.0, 4.0], [2.0, 2.0, 4.0, 4.0]]), 2).tolist()

@@ -15,6 +15,7 @@ from facelab import cache, errors
 from facelab.faces.align import similarity, warp
 from facelab.faces.faceset import FaceSet
 
+CHIPS = 1  # raised when chips are cut or normalised otherwise, so that no stale result is read
 KNOWN = ("builtins", "torch", "torchvision", "facelab")  # whose classes do the same in every run
 
 # ITU-R BT.601, what "grey" means in the photo formats the grey nets were trained on.
@@ -82,6 +83,9 @@ class Net(nn.Module):
                     f"{len(bad)} faces here lack them. {self.name!r} aligns faces by five landmarks: leave "
                     "those out, or set net.template = None to use whole images"
                 )
+            flat = np.ptp(points, axis=1).max(1) <= 1e-6
+            if flat.any():
+                raise ValueError(f"the landmarks of face {rows[flat.argmax()]} of {faces.name!r} all lie in one point")
             transforms = similarity(torch.from_numpy(points).to(self.device), torch.from_numpy(self.template))
             chips = warp(images, transforms, self.size)
         return chips.round().clamp(0, 255).to(torch.uint8)
@@ -152,7 +156,7 @@ class Net(nn.Module):
             total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
         template = None if self.template is None else self.template.tolist()
-        settings = [self.size, self.mean, self.std, self.grey, template, self.embedding, repr(self.module)]
+        settings = [CHIPS, self.size, self.mean, self.std, self.grey, template, self.embedding, repr(self.module)]
         total.update(json.dumps(settings).encode())
         for name, layer in self.module.named_modules():
             if own := _own(layer):

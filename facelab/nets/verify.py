@@ -27,9 +27,9 @@ def verify(
     """Area under the ROC curve of the Euclidean distance between codes (n, d), identities (n,).
 
     A face whose identity is missing (None, NaN) is in no pair. within: (n,) any labels; only pairs of different people
-    with equal labels count, so that what the label names (gender, ethnicity, age band) cannot tell them apart. At
-    most `most` pairs of different people are drawn. The interval draws people again: a pair counts as often as both
-    its people were drawn. ValueError without a pair of either sort.
+    with equal labels (none of them missing) count, so that what the label names (gender, ethnicity, age band) cannot
+    tell them apart. At most `most` pairs of different people are drawn. The interval draws people again: a pair counts
+    as often as both its people were drawn. ValueError without a pair of either sort.
 
     >>> codes = np.array([[0.0], [0.1], [5.0], [5.1]])
     >>> verify(codes, [0, 0, 1, 1]).auc
@@ -38,9 +38,11 @@ def verify(
     ids = pd.factorize(np.asarray(identities), sort=True)[0]
     named = np.flatnonzero(ids >= 0)
     codes, ids = np.asarray(codes, np.float64)[named], ids[named]
-    groups = np.zeros(len(ids)) if within is None else np.unique(np.asarray(within)[named], return_inverse=True)[1]
+    if not np.isfinite(codes).all():
+        raise ValueError(f"the code of row {named[(~np.isfinite(codes).all(1)).argmax()]} is not finite")
+    groups = np.zeros(len(ids)) if within is None else pd.factorize(np.asarray(within)[named])[0]
     one, rng = of_one(ids), np.random.default_rng(seed)
-    two = of_two(ids, most, rng, lambda a, b: groups[a] == groups[b])
+    two = of_two(ids, most, rng, lambda a, b: (groups[a] == groups[b]) & (groups[a] >= 0))
     if one.shape[1] == 0 or two.shape[1] == 0:
         raise ValueError(f"{one.shape[1]} pairs of one person and {two.shape[1]} of two: expected some of both")
     first, second = np.concatenate([one, two], 1)
@@ -108,6 +110,8 @@ def ten_folds(distance, same, fold) -> tuple[float, float]:
     (1.0, 0.0)
     """
     distance, same, fold = np.asarray(distance, float), np.asarray(same, bool), np.asarray(fold)
+    if not np.isfinite(distance).all():
+        raise ValueError(f"the distance of pair {(~np.isfinite(distance)).argmax()} is not finite")
     names, right = np.unique(fold), []
     if len(names) < 2:
         raise ValueError(f"{len(names)} fold: the threshold is chosen on other folds, so there must be two or more")

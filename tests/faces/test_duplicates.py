@@ -119,6 +119,17 @@ def test_copies_in_two_parts_are_found_beside_one_that_has_none():
     assert found.extra.tolist() == [False, True, True, False]
 
 
+def test_two_people_before_a_plain_wall_are_two_pictures():
+    """Where nothing is drawn every contour agrees; what is drawn has to as well."""
+    rng = np.random.default_rng(0)
+    walls = np.full((3, 3, 64, 64), 120, np.uint8)
+    for wall in walls[:2]:
+        wall[:, 24:40, 24:40] = np.repeat(np.repeat(rng.integers(40, 220, (3, 4, 4)), 4, 1), 4, 2)
+    walls[2] = np.clip(1.1 * walls[0].astype(float) - 6, 0, 255)  # the first one, a little harder
+    found = duplicates(as_faces(walls), near=60)
+    assert found.table()[["first", "second"]].to_numpy().tolist() == [[0, 2]]
+
+
 def test_bad_requests_are_named():
     faces = as_faces(scenes(2), age=[1.0, 2.0])
     with pytest.raises(ValueError, match="face set 'made' has no label 'splt': it has age"):

@@ -175,3 +175,12 @@ def test_the_summary_names_what_is_there():
     f = make()
     people = f.labels["identity"].nunique()
     assert repr(f) == f"FaceSet 'made': 60 images of 8 × 10, {people} people; labels identity, yaw, pitch, roll, age"
+
+
+def test_texts_made_of_digits_come_back_as_texts(tmp_path):
+    labels = pd.DataFrame({"clip": ["001", "002", None], "camera": ["1e3", "7", "x"], "age": [3.0, np.nan, 5.5]})
+    made = FaceSet("digits", np.zeros((3, 3, 8, 8), np.uint8), labels, np.zeros((3, 5, 2), np.float32))
+    made.save(tmp_path)
+    again = FaceSet.open(tmp_path, "digits")
+    assert again.fingerprint == made.fingerprint and again.labels["clip"].tolist()[:2] == ["001", "002"]
+    assert again.labels["camera"].tolist() == ["1e3", "7", "x"] and again.labels["age"].dtype == float

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from facelab.nets.verify import verify
+from facelab.nets.verify import ten_folds, verify
 
 
 def codes_of(people=12, each=4, noise=1.0, seed=0):
@@ -44,6 +44,17 @@ def test_without_pairs_of_both_sorts_it_says_so():
         verify(np.eye(4), np.arange(4))
     with pytest.raises(ValueError, match="0 of two"):
         verify(np.eye(4), np.zeros(4))
+
+
+def test_missing_groups_and_numbers_that_are_none():
+    codes = np.array([[0.0], [0.1], [5.0], [5.1], [0.0], [9.0]])
+    for unknown in (None, np.nan):
+        groups = np.array(["a", "a", "a", "a", unknown, unknown], object)
+        assert verify(codes, [0, 0, 1, 1, 2, 3], within=groups).different == 4
+    with pytest.raises(ValueError, match="the code of row 2 is not finite"):
+        verify(np.where(codes == 5.0, np.nan, codes), [0, 0, 1, 1, 2, 3])
+    with pytest.raises(ValueError, match="the distance of pair 1 is not finite"):
+        ten_folds([0.1, np.nan], [True, False], [0, 1])
 
 
 def test_many_faces_are_compared_in_drawn_pairs(monkeypatch):

@@ -13,13 +13,13 @@ from PIL import Image
 from facelab import cache
 from facelab.errors import whole
 from facelab.faces import picture
-from facelab.faces.faceset import FaceSet
+from facelab.faces.faceset import FaceSet, write_labels
 from facelab.faces.readers.dataset import DataSet
 from facelab.faces.readers.listing import Listing
 from facelab.faces.report import Report
 
 log = logging.getLogger(__name__)
-_FORM = 2  # raised when pictures are made square in another way, so that no stale set is read
+_FORM = 3  # raised when pictures are made square in another way, so that no stale set is read
 UNREADABLE, ABSENT, UNLABELLED = "cannot be read as an image", "listed, but not there", "there, but not listed"
 
 
@@ -167,7 +167,7 @@ def _write(folder: Path, listing: Listing, root: Path, name: str, size: int, bro
         (folder / "images.npy").unlink(missing_ok=True)
         raise
     np.save(folder / "landmarks.npy", np.stack(landmarks).astype(np.float32), allow_pickle=False)
-    listing.table.iloc[kept].to_csv(folder / "labels.csv", index=False, errors="surrogateescape")
+    write_labels(listing.table.iloc[kept], folder)
     here = set(file[kept])
     lacking = [(name, why) for name, why in listing.lacking if name in here]
     report = asdict(Report(name, len(kept), tuple(skipped), tuple(lacking)))

@@ -298,7 +298,7 @@ def afew_va(root):
         for number, valence in (("00000", 10.0), ("00001", -5.0)):
             frames[number] = {"valence": valence, "arousal": 2.0, "landmarks": marks(at=(300, 250)).T.tolist()}
             picture(root / clip / f"{number}.png", (720, 576))
-            label = {"valence": valence / 10, "arousal": 0.2, "identity": actor or f"clip {clip}", "clip": int(clip)}
+            label = {"valence": valence / 10, "arousal": 0.2, "identity": actor or f"clip {clip}", "clip": clip}
             wanted[f"{clip}/{number}.png"] = label
         about = {"video_id": clip, "frames": frames} | ({"actor": actor} if actor else {})
         (root / clip / f"{clip}.json").write_text(json.dumps(about))

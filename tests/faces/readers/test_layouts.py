@@ -162,7 +162,7 @@ def test_frames_of_a_clip_are_of_one_person(layouts, tmp_path):
         about.pop("actor", None)
         file.write_text(json.dumps(about), encoding="utf-8")
     labels = read("afew-va", tmp_path).labels
-    assert labels["identity"].tolist() == [f"clip {clip}" for clip in labels["clip"].astype(str).str.zfill(3)]
+    assert labels["identity"].tolist() == [f"clip {clip}" for clip in labels["clip"]]
 
 
 def test_older_and_other_forms(layouts, tmp_path):
