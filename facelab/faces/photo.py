@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from facelab import errors
 from facelab.faces.bust import Bust
 from facelab.faces.develop import develop
 from facelab.faces.light import reflected
@@ -18,6 +19,11 @@ from facelab.faces.occluder import hide
 from facelab.faces.raster import rasterise
 
 SHOULDERS = (0.35, 0.1, 0.1)  # share of yaw, pitch and roll that the shoulders follow
+
+
+_RANGES = {"yaw": (-180, 180), "pitch": (-180, 180), "roll": (-180, 180), "head": (0.05, 4), "distance": (2, 1000),
+           "exposure": (0, 100), "blur": (0, 1), "noise": (0, 1), "rim": (0, 100), "saturation": (0, 10),
+           "contrast": (0, 10)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Shot:
     for its blobs (0 = plain); cloth = linear RGB over the shoulders; exposure multiplies everything; blur = sigma of a
     Gaussian as a share of the picture's side; noise = the sensor's standard deviation at mid grey, in 0 … 1 of sRGB,
     grain its seed; occluder = seed of something before the face (0 = nothing); rim = strength of a light from behind;
-    saturation and contrast as 1 = as it is.
+    saturation and contrast as 1 = as it is. ValueError, TypeError: a number out of range, or none.
     """
 
     yaw: float = 0.0
@@ -54,6 +60,13 @@ class Shot:
     rim: float = 0.0
     saturation: float = 1.0
     contrast: float = 1.0
+
+    def __post_init__(self):
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            errors.number(f"{name} of a shot", value)
+            if not low <= value <= high:
+                raise ValueError(f"{name} of a shot {value:g} is out of range: expected {low:g} to {high:g}")
 
 
 def rotation(yaw, pitch, roll) -> torch.Tensor:

@@ -61,12 +61,16 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
     known = ("yaw", "pitch", "roll", "age", "gender", *expressions.SHOWN)
     if task not in known:
         raise unknown("task to sweep", task, known)
+    if np.ndim(values) != 1:
+        raise TypeError(f"values {values!r} to sweep {task!r}: expected several numbers, e.g. range(-60, 61, 10)")
     size, values = presets.whole("size", size, *_SIZES), [float(v) for v in values]
     if not values or not np.isfinite(values).all():
         raise ValueError(f"values {values} to sweep {task!r} must be at least one finite number")
     expression, intensity = fixed.pop("expression", "neutral"), float(fixed.pop("intensity", 0.0))
     variant = fixed.pop("variant", 0)
     for field in fixed:
+        if field == task:
+            raise ValueError(f"{task} is swept: it cannot be fixed at {fixed[task]!r} as well")
         if field not in Shot.__dataclass_fields__:
             raise unknown("field of a shot", field, [*Shot.__dataclass_fields__, "expression", "intensity", "variant"])
     sittings = []

