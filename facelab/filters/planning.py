@@ -89,7 +89,7 @@ def indices(layer: str, filters) -> np.ndarray:
     index = np.atleast_1d(np.asarray(filters))
     if index.ndim != 1 or (len(index) and not np.issubdtype(index.dtype, np.integer)):
         raise TypeError(
-            f"layer {layer!r}: {filters!r:.80} are no filters: expected their indices, as in curves['yaw'].knees(gamma)"
+            f"layer {layer!r}: {filters!r:.80}: expected the indices of its filters, as in curves['yaw'].knees(gamma)"
         )
     return index.astype(np.int64)
 
@@ -106,6 +106,8 @@ def lists(net: Net, keep) -> dict[str, np.ndarray]:
     for layer, chosen in keep.items():
         if layer not in net.convs:
             raise errors.unknown("layer", layer, net.convs)
+        if np.ndim(chosen) != 1:
+            raise TypeError(f"layer {layer!r} keeps {chosen!r:.80}: expected a list of the indices of its filters")
         index, count = indices(layer, chosen), net.convs[layer].out_channels
         if not len(index):
             raise ValueError(

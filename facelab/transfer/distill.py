@@ -214,7 +214,7 @@ def begin(
     Fine-tuning then begins at a linear read-out of the source. From random weights, the first of its few epochs would
     spoil what the source knows. The layer starts at 0, which says the mean, and takes at least so many steps.
     """
-    codes = np.asarray(source.embed(faces), np.float64)
+    codes = np.asarray(embed(source, faces, progress=False), np.float64)
     mean, scale = codes.mean(0), float(codes.std(0).mean()) or 1.0
     layer = copy.deepcopy(net.module.layer).cpu()
     nn.init.zeros_(layer.weight)

@@ -238,6 +238,9 @@ def _execute(file: Path, folder: Path, parameters: dict, key: str, about: dict) 
     try:
         with _environment(told):
             error = _papermill(file, partial, parameters)
+            if error.startswith("RuntimeError: Kernel"):  # it never answered: another process took its port, say
+                log.warning("%s: %s; once more", file.stem, error)
+                error = _papermill(file, partial, parameters)
         minutes = (time.monotonic() - began) / 60
         try:
             results = record.read(collected)

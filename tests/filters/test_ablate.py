@@ -197,7 +197,7 @@ def test_a_mask_or_a_mean_that_is_missing_is_refused():
     net = nets.wrap(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1)), size=16)
     mask = np.isin(np.arange(6), (4, 5))
     with (
-        pytest.raises(TypeError, match=r"layer '0': array\(.* are no filters: expected their indices"),
+        pytest.raises(TypeError, match=r"layer '0': array\(.* expected the indices of its filters"),
         ablated(net, {"0": mask}),
     ):
         pass

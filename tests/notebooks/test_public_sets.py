@@ -16,8 +16,7 @@ from facelab.workbench import plots, runner
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 TAKE = [
-    ("01", "mtfl"), ("01", "fer2013"), ("02", "mtfl"), ("03", "utkface"), ("03", "mtfl"), ("04", "utkface"),
-    ("05", "utkface"), ("06", "utkface"),
+    ("01", "fer2013"), ("02", "mtfl"), ("03", "mtfl"), ("04", "utkface"), ("05", "utkface"), ("06", "utkface"),
 ]  # fmt: skip
 FRAME, FINE = (255, 0, 255), {"quality": 95, "subsampling": 0}
 
