@@ -2,8 +2,8 @@
 
 Roll is the turn of the line through the eyes. Yaw and pitch are linear in where the landmarks lie once the face is
 turned upright, put in the middle and scaled to unit size: a ridge regression, learned on rendered heads (whose angles
-are exact) with the landmarks of the detector, as faces in photos have them. Pitch is read far less well than yaw: a
-short face may be one that looks down.
+are exact) and their mirror images, so that left and right are read alike, with the landmarks of the detector, as faces
+in photos have them. Pitch is read far less well than yaw: a short face may be one that looks down.
 
     facelab train-pose [--mtfl FOLDER]
 """
@@ -68,11 +68,14 @@ def shape(landmarks: np.ndarray) -> np.ndarray:
 
 
 def learn(faces: FaceSet, *, seed: int = 0, device="auto") -> tuple[dict[str, np.ndarray], dict]:
-    """The layer fitted to three quarters of the people, and how it does on the others: faces, the mean absolute error
-    of yaw and pitch in degrees, and that of always saying the median. Only faces that the detector finds count."""
+    """The layer fitted to three quarters of the people and their mirror images, and how it does on the others: faces,
+    the mean absolute error of yaw and pitch in degrees, and that of always saying the median. Only faces that the
+    detector finds count."""
     train, test = seen(faces, device=device).parts((0.75, 0.25), seed=seed)
-    true, held = (part.labels[list(ANGLES)].to_numpy(float) for part in (train, test))
-    ridge = RidgeCV(STRENGTHS).fit(shape(train.landmarks), true)
+    both = [train, train.flip()]
+    true = np.concatenate([part.labels[list(ANGLES)].to_numpy(float) for part in both])
+    held = test.labels[list(ANGLES)].to_numpy(float)
+    ridge = RidgeCV(STRENGTHS).fit(np.concatenate([shape(part.landmarks) for part in both]), true)
     layer = {"weight": ridge.coef_.astype(np.float32), "bias": ridge.intercept_.astype(np.float32)}
     off = np.abs(angles(test.landmarks, layer)[:, :2] - held).mean(0)
     guess = np.abs(np.median(true, 0) - held).mean(0)
