@@ -52,7 +52,7 @@ def cluster(address: str | None = None, workers: int = 2):
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: the usual one may be taken
             env={**limits, "FACELAB_CACHE": str(cache.folder())},
         )
         with local, Client(local) as client, joblib.parallel_config("dask", client=client):
