@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -149,7 +150,12 @@ def build(entry: Path, fill: Callable[[Path], None], about: dict | None = None) 
             partial = entry.with_name(entry.name + ".partial")
             partial.mkdir(exist_ok=True)
             (partial / MANIFEST).unlink(missing_ok=True)
-            fill(partial)
+            try:
+                fill(partial)
+            except BaseException:
+                with suppress(OSError):
+                    partial.rmdir()  # only if there is nothing in it to go on from
+                raise
             _seal(partial, about or {})
             os.replace(partial, entry)
             return entry

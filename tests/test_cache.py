@@ -110,6 +110,12 @@ def test_an_interrupted_fill_leaves_its_work_but_no_entry(entry, stop):
     assert found == ["first half"] and (entry / "deep" / "file.txt").read_text() == "whole"
 
 
+def test_a_fill_that_fails_at_once_leaves_no_folder(entry):
+    with pytest.raises(ZeroDivisionError):
+        cache.build(entry, lambda folder: 1 / 0)
+    assert not [left for left in entry.parent.iterdir() if left.is_dir()]
+
+
 def test_an_interrupt_while_sealing_never_shows_an_entry(entry, monkeypatch):
     replace = os.replace
     monkeypatch.setattr(cache.os, "replace", lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt))
