@@ -8,6 +8,7 @@ there is no MathJax to set them.
 import base64
 import json
 import re
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from urllib.parse import unquote
@@ -104,24 +105,41 @@ def _settled(outputs: list) -> list:
     return settled
 
 
-def compare(outcomes: list[runs.Outcome], previous: dict[str, runs.Outcome], published: dict) -> dict[str, dict]:
+def compare(
+    outcomes: list[runs.Outcome], previous: dict[str, runs.Outcome], published: Sequence[dict]
+) -> dict[str, dict]:
     """By notebook: its headline keys; whether a paper prints one of them; by key the change since the previous run of
-    this name, where that had the same profile, and against the published results; which profile those are of."""
+    this name, where that had the same profile, and against the published results; which profile those are of. Only
+    runs that asked the same of the same kind of faces are compared. published: the results of every reference run."""
     found = {}
     for outcome in outcomes:
-        before = previous.get(outcome.notebook)
-        before = before.results if before and before.profile == outcome.profile else {}
-        about = published.get("run", {}).get("notebooks", {}).get(outcome.notebook)
-        there = published if about else {}
+        asked, before, there, profile = _asked(outcome.parameters), previous.get(outcome.notebook), {}, None
+        same = before and before.profile == outcome.profile and _asked(before.parameters) == asked
+        before = before.results if same else {}
+        for results in published:
+            about = results["run"]["notebooks"].get(outcome.notebook)
+            if about and _asked(about["parameters"]) == asked:
+                there, profile = results, about["parameters"]["profile"]
+                break
         keys = tables.headline(outcome.results)
         found[outcome.notebook] = {
             "keys": keys,
             "paper": any(outcome.results[key]["paper"] is not None for key in keys),
             "since": {key: outcome.results[key]["value"] - before[key]["value"] for key in keys if key in before},
             "against": {key: outcome.results[key]["value"] - there[key]["value"] for key in keys if key in there},
-            "profile": about and about["parameters"]["profile"],
+            "profile": profile,
         }
     return found
+
+
+def _asked(parameters: dict) -> dict:
+    """What a run asked, apart from how thoroughly and where; of photographs whether there were any.
+
+    >>> _asked({"profile": "full", "faces": "mtfl", "seed": 0, "device": "auto", "photos": "~/faces"})
+    {'faces': 'mtfl', 'photos': True}
+    """
+    asked = {key: value for key, value in parameters.items() if key not in ("profile", "seed", "device")}
+    return asked | ({"photos": bool(asked["photos"])} if "photos" in asked else {})
 
 
 def _words() -> str:
@@ -132,13 +150,13 @@ def _words() -> str:
         return ""
 
 
-def _published() -> dict:
-    """The results of the reference run `rendered`, nothing outside a clone."""
+def _published() -> list[dict]:
+    """The results of the reference runs, nothing outside a clone."""
     try:
-        file = runs.root() / "reports" / "reference" / "rendered" / "results.json"
-        return json.loads(file.read_text(encoding="utf-8"))
+        files = sorted((runs.root() / "reports" / "reference").glob("*/results.json"))
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files]
     except (ValueError, OSError):
-        return {}
+        return []
 
 
 def index(
@@ -150,7 +168,7 @@ def index(
         outcomes=outcomes,
         thumbnails=thumbnails,
         title=title,
-        changes=changes or compare(outcomes, {}, {}),
+        changes=changes or compare(outcomes, {}, []),
         style=_style(),
         provenance=_provenance(outcomes),
     )

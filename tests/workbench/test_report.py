@@ -109,12 +109,18 @@ def test_the_index_has_a_card_per_notebook(mixed):
 def test_a_card_says_what_changed(mixed):
     good = mixed.run.outcomes["01_good"]
     earlier = replace(good, results={"01.score": {**good.results["01.score"], "value": 0.25}})
-    published = {"run": {"notebooks": {"01_good": {"parameters": {"profile": "full"}}}}, "01.score": {"value": 0.75}}
+
+    def reference(value: float, **asked) -> dict:
+        about = {"parameters": {**good.parameters, "profile": "full", "seed": 5, **asked}}
+        return {"run": {"notebooks": {"01_good": about}}, "01.score": {"value": value}}
+
+    published = [{"run": {"notebooks": {}}}, reference(0.1, faces="mtfl"), reference(0.75)]
     changes = report.compare([good], {"01_good": earlier}, published)
     page = report.index([good], {}, "x", changes)
     assert ">+0.25<" in page and ">−0.25<" in page and "to the reference, full" in page
-    other = replace(earlier, parameters={**earlier.parameters, "profile": "full"})
-    assert not report.compare([good], {"01_good": other}, {})["01_good"]["since"]  # of another profile: not comparable
+    for asked in ({"profile": "full"}, {"faces": "mtfl"}):  # not comparable
+        other = replace(earlier, parameters={**earlier.parameters, **asked})
+        assert not report.compare([good], {"01_good": other}, [])["01_good"]["since"]
 
 
 def test_the_run_before_is_kept(mixed, tmp_path):
