@@ -1,4 +1,6 @@
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from facelab.nets import sources
 from facelab.nets.sources import dlib_template, get, male, years
 from facelab.tasks import EXPRESSIONS
 
+REFERENCE = Path(__file__).parents[2] / "reports" / "reference"
 PREFIXES = {
     "identity": "55533b28a95800a5",
     "age": "4f9f0075200bd8ea",
@@ -100,3 +103,29 @@ def test_unknown():
 def test_table():
     table = nets.table()
     assert list(table.index) == list(nets.SOURCES) and (table["licence"].str.len() > 0).all()
+
+
+def test_what_was_measured_is_what_the_reference_holds():
+    rows = json.loads((REFERENCE / "benchmarks" / "detect.json").read_text(encoding="utf-8"))["rows"]
+    found = {(row["what"], row["of"], row["by"], row["group"]): row["value"] for row in rows}
+    age, gender, error = "age off, years", "gender right", "landmark error / eye distance"
+    private, padding = "FER2013's private test", "padding of the chips of faces found"
+    quoted = {
+        "age": [found[age, "UTKFace", padding, width] for width in ("0.175", "0.25", "0.3")]
+        + [found[age, "UTKFace", "always the median", "all"], found[age, "UTKFace", "age band", "65+"]]
+        + [found[age, "UTKFace", "all", "all"]],
+        "gender": [100 * found[gender, "UTKFace", "all", "all"]]
+        + [100 * found[gender, "UTKFace", "gender", group] for group in ("female", "male")]
+        + [100 * found[gender, "UTKFace", "age band", band] for band in ("0–12", "20–34")],
+        "expression": [100 * found["expression right", private, "all", "all"]],
+        "landmarks": [100 * found[error, "MTFL", "all", "all"], 100 * found["recall", "MTFL", "all", "all"]],
+    }
+    for name, values in quoted.items():
+        for value in values:
+            assert re.search(rf"(?<![\d.]){value:.1f}(?![\d])", nets.SOURCES[name].measured), (name, value)
+    said = nets.SOURCES["expression"].measured
+    for group in ("happy", "fear"):
+        assert f"{group} {100 * found['expression right', private, 'expression', group]:.0f} %" in said
+    assert f"AUC {found['smile by the probability of happy, AUC', 'MTFL', 'all', 'all']:.3f}" in said
+    photographs = json.loads((REFERENCE / "photographs" / "results.json").read_text(encoding="utf-8"))
+    assert f"{100 * photographs['08.lfw.identity']['value']:.1f} %" in nets.SOURCES["identity"].measured
