@@ -14,10 +14,12 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from filelock import FileLock
@@ -41,7 +43,8 @@ def path(kind: str, name: str, **depends) -> Path:
     >>> path("faces", "pose", seed=0, size=128).name == path("faces", "pose", size=128, seed=0).name
     True
     """
-    name = name.replace("/", "-").encode()[:160].decode(errors="ignore")  # file systems take 255 bytes
+    named = name.replace("/", "-").encode(errors="backslashreplace")  # names of files may be no UTF-8
+    name = named[:160].decode(errors="ignore")  # file systems take 255 bytes
     return folder() / kind / f"{name}-{digest(depends)}"
 
 
@@ -61,23 +64,64 @@ def _plain(value):
     raise TypeError(f"{type(value).__name__} {value!r:.80} cannot be part of a cache key")
 
 
-def code(function) -> str:
-    """A key of what a function does: its instructions and constants, its defaults and what it closes over; of a
-    `functools.partial` its arguments too, of any other object its `repr`. What it calls in turn is not in it.
+def key(value) -> str:
+    """A key of any value, the same in every process: of an array or a tensor its numbers, of a function its
+    instructions and constants, its defaults and what it closes over (not what it calls in turn), of a class its name,
+    of any other object its class and what it holds.
 
-    >>> code(lambda x: x + 1) == code(lambda y: y + 1), code(lambda x: x + 1) == code(lambda x: x + 2)
+    >>> key(lambda x: x + 1) == key(lambda y: y + 1), key(lambda x: x + 1) == key(lambda x: x + 2)
     (True, False)
+    >>> key({"a": np.zeros(2000)}) == key({"a": np.ones(2000)})
+    False
     """
-    if isinstance(function, partial):
-        return digest([code(function.func), repr(function.args), repr(sorted(function.keywords.items()))])
-    function = getattr(function, "__func__", function)
-    own = getattr(function, "__code__", None)
-    if own is None:  # a class or a built-in function by its name: its repr may be another in every process
-        named = getattr(function, "__qualname__", None)
-        return digest(f"{function.__module__}.{named}" if named else repr(function))
-    held = [cell.cell_contents for cell in function.__closure__ or ()]
-    return digest([_instructions(own), repr(function.__defaults__), repr(function.__kwdefaults__),
-                   [code(value) if callable(value) else repr(value) for value in held]])  # fmt: skip
+    return _key(value, ())
+
+
+def _key(value, inside: tuple) -> str:
+    """inside: ids of what this is a part of, for objects that hold each other."""
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return digest([type(value).__name__, repr(value)])
+    if id(value) in inside:
+        return "a whole that this is a part of"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+
+    def of(*parts) -> str:
+        return digest([kind, *(_key(part, (*inside, id(value))) for part in parts)])
+
+    if isinstance(value, np.ndarray):
+        return of(*value.ravel(), value.shape) if value.dtype == object else of(content([value]))
+    if hasattr(value, "detach") and hasattr(value, "element_size"):  # a tensor, of any number type that torch has
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        return of(str(value.dtype), list(value.shape), flat.view(sys.modules["torch"].uint8).numpy())
+    if isinstance(value, Mapping):
+        return of(*(part for pair in value.items() for part in pair))
+    if isinstance(value, (set, frozenset)):  # whose order is another in every process
+        return of(sorted(_key(part, (*inside, id(value))) for part in value))
+    if isinstance(value, (list, tuple)):
+        return of(*value)
+    if isinstance(value, partial):
+        return of(value.func, value.args, value.keywords)
+    if hasattr(value, "__func__"):  # a method of an object
+        return of(value.__func__, value.__self__)
+    if own := getattr(value, "__code__", None):
+        held = [_held(cell) for cell in value.__closure__ or ()]
+        return of(_instructions(own), value.__defaults__, value.__kwdefaults__, held)
+    if named := getattr(value, "__qualname__", None):  # a class, or a function that is not Python's
+        return of(getattr(value, "__module__", ""), named)
+    if hasattr(value, "to_numpy"):  # a table or a column of pandas
+        named = list(value.columns) if hasattr(value, "columns") else value.name
+        return of(value.to_numpy(), list(getattr(value, "index", ())), named)
+    if hasattr(value, "__dict__") and not isinstance(value, ModuleType):
+        return of(vars(value))
+    return of(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value)))
+
+
+def _held(cell):
+    """What a closure holds, None before it is set."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def _instructions(own) -> list:

@@ -201,7 +201,7 @@ def flip_labels(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     for task in TASKS.values():
         if task.name in table and task.flip == "negate":
-            table[task.name] = -table[task.name]
+            table[task.name] = -table[task.name].astype(float)
         if task.name in table and task.flip == "mirror":
             mirrored = {"left": "right", "right": "left"}
             sides = {c: " ".join(mirrored.get(word, word) for word in c.split()) for c in task.classes}

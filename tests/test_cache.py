@@ -4,12 +4,17 @@ import errno
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from facelab import cache
 
@@ -259,8 +264,51 @@ def test_functions_are_told_apart_by_what_they_do():
     def times(factor, more=0):
         return lambda x, y=more: x * factor + y
 
-    assert cache.code(times(2)) == cache.code(times(2)) != cache.code(times(3)) != cache.code(times(2, more=1))
-    assert cache.code(partial(times, 2)) == cache.code(partial(times, 2)) != cache.code(partial(times, 3))
-    assert cache.code(lambda x: x in {"a", "b", "c"}) == cache.code(lambda x: x in {"a", "b", "c"})
-    assert cache.code(lambda x: [y + 1 for y in x]) != cache.code(lambda x: [y + 2 for y in x])
-    assert cache.code(len) != cache.code(max) and cache.code(Fill.__call__) == cache.code(Fill().__call__)
+    assert cache.key(times(2)) == cache.key(times(2)) != cache.key(times(3)) != cache.key(times(2, more=1))
+    assert cache.key(partial(times, 2)) == cache.key(partial(times, 2)) != cache.key(partial(times, 3))
+    assert cache.key(lambda x: x in {"a", "b", "c"}) == cache.key(lambda x: x in {"a", "b", "c"})
+    assert cache.key(lambda x: [y + 1 for y in x]) != cache.key(lambda x: [y + 2 for y in x])
+    assert cache.key(len) != cache.key(max)
+    assert cache.key(Fill("a").__call__) == cache.key(Fill("a").__call__) != cache.key(Fill("b").__call__)
+    one, other = np.zeros(2000), np.zeros(2000)
+    other[1000] = 1e-9  # which no repr shows
+    assert cache.key(times(one)) == cache.key(times(one.copy())) != cache.key(times(other))
+
+
+def test_any_value_has_a_key():
+    class Node:
+        def __init__(self, **held):
+            self.__dict__.update(held)
+
+    def again(n):
+        return again(n - 1) if n else 0
+
+    ring = Node(name="a")
+    ring.next = ring
+    layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    values = [
+        None, 0, 0.0, False, "0", b"0", (0,), [0], {0}, {"a": 0}, {"a": [0]}, np.zeros(1), np.zeros(1, int),
+        np.int64(0), torch.zeros(1), torch.zeros(1, dtype=torch.bfloat16), torch.float16, pd.Series([0.0]),
+        pd.DataFrame({"a": [0.0]}), pd.DataFrame({"b": [0.0]}), np.array(["a", None], object), Path("a"), json,
+        again, Node(), Node(a=1), ring, *layers,
+    ]  # fmt: skip
+    keys = [cache.key(value) for value in values]
+    assert keys == [cache.key(value) for value in values] and len(set(keys)) == len(keys)
+    assert cache.key({"a", "b", "c"}) == cache.key({"c", "b", "a"}) and cache.key(layers[0]) == cache.key(layers[:1][0])
+
+
+def test_keys_are_the_same_in_every_process():
+    program = """
+import torch
+from torch.nn import functional as F
+from facelab import cache
+class Layer(torch.nn.Module):
+    def __init__(self, act=F.relu, other=len):
+        super().__init__()
+        self.acts = [act, other, object(), {"b", "a", "c"}]
+print(cache.key([Layer.__init__, Layer(), lambda x, y={"p", "q", "r"}: x]))
+"""
+    said = {
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout for _ in "ab"
+    }
+    assert len(said) == 1 and len(said.pop().strip()) == 16

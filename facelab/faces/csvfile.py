@@ -1,6 +1,7 @@
 """Faces from any CSV file that lists pictures and their labels."""
 
 import logging
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def from_csv(file: str | Path, *, root: str | Path | None = None, size: int = 12
     Its column `path` (or `file`) says where the pictures are, below root (the CSV's own folder). Columns named as in
     `facelab.tasks` are labels of tasks and must hold what those allow; others are kept as they are, with a warning in
     the log where a name is nearly that of a task. Ten columns landmark_0_x, landmark_0_y … landmark_4_y are the
-    landmarks in pixels of the stored picture. An empty cell is a missing label, and so are words such as NaN among
-    numbers; paths may be written with \\; a second row of a picture is left out; pictures beside those that it lists
-    are not looked at: a CSV may be a part of a set.
+    landmarks in pixels of the stored picture. Pictures with the same `identity` are of one person; without that
+    column, those of the same `album` are kept together. An empty cell is a missing label, and so are words such as NaN
+    among the numbers of a task; paths may be written with \\; a second row of a picture is left out; pictures beside
+    those that it lists are not looked at: a CSV may be a part of a set.
     rows and broken as for `load`.
     ValueError: no such column, a label that its task does not allow, a picture that cannot be read. FileNotFoundError:
     no such file, or none of the pictures is there.
@@ -92,13 +94,34 @@ def _table(file: Path) -> pd.DataFrame:
     if table["file"].isna().any():
         raise ValueError(f"{file}, row {int(table['file'].isna().to_numpy().argmax()) + 1}: the path is empty")
     table["file"] = table["file"].str.replace("\\", "/")
-    for column in table.columns.difference(["file", "identity"]):
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            words = table[column].astype(str).str.strip().str.lower().isin(MISSING)
-            numbers = pd.to_numeric(table[column].mask(words), errors="coerce")
-            if words.any() and numbers.notna().equals(table[column].notna() & ~words) and numbers.notna().any():
-                table[column] = numbers
+    classes = {column: task.classes for column, task in _tasks().items() if task.kind != "identity"}
+    for column in table:
+        if column in MARKS or column in classes:
+            table[column] = numbers(table[column], classes.get(column, ()))
     return table[["file", *(c for c in table if c != "file")]]
+
+
+def numbers(column: pd.Series, classes: Sequence[str] = ()) -> pd.Series:
+    """The column as numbers where its cells are numbers, empty or words for a missing one (`MISSING`, save those that
+    are among `classes`); any other column as it is.
+
+    >>> numbers(pd.Series(["1", "NA", "2.5"])).tolist()
+    [1.0, nan, 2.5]
+    >>> numbers(pd.Series(["1", "none"]), classes=("none", "1")).tolist()
+    ['1', 'none']
+    """
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    text = column.astype(str).str.strip()
+    words = text.str.lower().isin(MISSING) & ~text.isin(classes)
+    found = pd.to_numeric(column.mask(words), errors="coerce")
+    whole = found.notna().equals(column.notna() & ~words)
+    return found if whole and words.any() and found.notna().any() else column
+
+
+def _tasks() -> dict[str, tasks.Task]:
+    """The task that reads a column of this name."""
+    return {column: task for task in tasks.TASKS.values() for column in task.columns}
 
 
 def _landmarks(file: Path, table: pd.DataFrame) -> np.ndarray:
@@ -115,7 +138,7 @@ def _landmarks(file: Path, table: pd.DataFrame) -> np.ndarray:
 
 def _check(file: Path, table: pd.DataFrame) -> None:
     """Every task can read its labels, and names that are nearly those of tasks are pointed out."""
-    known = {column: task for task in tasks.TASKS.values() for column in task.columns}
+    known = _tasks()
     for task in {known[c].name: known[c] for c in table if c in known}.values():
         others = {c: np.nan for c in task.columns if c not in table}  # of several labels a table may have some
         if not others or task.kind == "labels":

@@ -80,8 +80,8 @@ class FaceSet:
     @property
     def identities(self) -> np.ndarray:
         """(n,) integers, one per person. A face without an identity label counts as a person of its own; in a set that
-        names nobody but says whose pictures they are (`user`), all of an owner count as one."""
-        column = next((column for column in ("identity", "user") if column in self.labels), None)
+        names nobody but says whose pictures they are (`album`), all of an owner count as one."""
+        column = next((column for column in ("identity", "album") if column in self.labels), None)
         if column is None:
             return np.arange(len(self))
         codes, people = pd.factorize(self.labels[column])
@@ -136,17 +136,20 @@ class FaceSet:
     @classmethod
     def join(cls, sets, name: str) -> "FaceSet":
         """Several sets, one after another; a label that a set does not have is missing there. Identities of different
-        sets are different people (the set's position is put before them). ValueError for images of different sizes.
+        sets are different people, and albums others' (the set's position is put before them); where one set names
+        people, another's albums are taken for people. ValueError for images of different sizes.
         """
         sets = list(sets)
         if len({s.images.shape[2:] for s in sets}) != 1:
             sizes = ", ".join(f"{s.name!r} {s.images.shape[2]} × {s.images.shape[3]}" for s in sets)
             raise ValueError(f"face sets to join must have images of one size, not {sizes or 'none at all'}")
-        labels = []
+        named, labels = any("identity" in part.labels for part in sets), []
         for i, part in enumerate(sets):
             table = part.labels.copy()
-            if "identity" in table:
-                table["identity"] = [None if pd.isna(who) else f"{i}/{who}" for who in table["identity"]]
+            if named and "identity" not in table and "album" in table:
+                table["identity"] = table["album"]
+            for column in {"identity", "album"} & set(table):
+                table[column] = [None if pd.isna(who) else f"{i}/{who}" for who in table[column]]
             labels.append(table)
         return cls(
             name,
@@ -171,7 +174,8 @@ class FaceSet:
 
 def write_labels(labels: pd.DataFrame, folder: Path) -> None:
     """labels.csv, and texts.json, which of its columns are texts: "007" comes back as it went."""
-    texts = [name for name in labels if labels[name].dropna().map(lambda value: isinstance(value, str)).all()]
+    known = {name: labels[name].dropna() for name in labels}
+    texts = [name for name, has in known.items() if len(has) and has.map(lambda value: isinstance(value, str)).all()]
     (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     labels.to_csv(folder / "labels.csv", index=False, errors="surrogateescape")
 

@@ -66,6 +66,9 @@ def sweep(who: Person, task: str, values, *, size: int = 128, device="auto", **f
     size, values = presets.whole("size", size, *_SIZES), [float(v) for v in values]
     if not values or not np.isfinite(values).all():
         raise ValueError(f"values {values} to sweep {task!r} must be at least one finite number")
+    if task in expressions.SHOWN:
+        for field in {"expression", "intensity"} & set(fixed):
+            raise ValueError(f"{task} is swept: {field} cannot be fixed at {fixed[field]!r} as well")
     expression, intensity = fixed.pop("expression", "neutral"), float(fixed.pop("intensity", 0.0))
     variant = fixed.pop("variant", 0)
     for field in fixed:

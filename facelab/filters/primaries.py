@@ -68,7 +68,7 @@ def trained(
         (folder / CHECKPOINT).rmdir()
 
     about = {"net": net.fingerprint, "faces": faces.fingerprint, "task": task}
-    about |= {"finish": finish and cache.code(finish), "settings": {k: _key(settings[k]) for k in sorted(settings)}}
+    about |= {"finish": finish and cache.key(finish), "settings": {k: _key(settings[k]) for k in sorted(settings)}}
     about |= {"version": VERSION} if VERSION > 1 else {}  # the first had none in its key
     entry = cache.build(cache.path("trained", name, **about), fill, about)
     return saved.load(entry / WEIGHTS, device=device), pd.read_csv(entry / HISTORY)

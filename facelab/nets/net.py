@@ -172,20 +172,15 @@ class Net(nn.Module):
         return f"Net {self.name!r}: {shape}, {len(self.convs)} convolutions, {filters:,} filters"
 
 
-def _own(layer: nn.Module) -> list:
+def _own(layer: nn.Module) -> list[str]:
     """Of a layer whose class is somebody's own: its code, and what it holds beside weights and layers."""
     classes = [one for one in type(layer).__mro__ if one.__module__.split(".")[0] not in KNOWN]
     if not classes:
         return []
-    found = [
-        cache.code(value) for one in classes for _, value in sorted(vars(one).items()) if hasattr(value, "__code__")
-    ]
-    for name, value in sorted(vars(layer).items()):
-        if isinstance(value, torch.Tensor):
-            found.append([name, cache.content([value.detach().cpu().numpy()])])
-        elif name != "training" and isinstance(value, (bool, int, float, str, tuple)):
-            found.append([name, repr(value)])
-    return found
+    written = [getattr(value, "fget", value) for one in classes for _, value in sorted(vars(one).items())]
+    code = [value for value in written if hasattr(value, "__code__")]
+    held = {name: value for name, value in sorted(vars(layer).items()) if name not in vars(nn.Module())}
+    return [cache.key(code), cache.key(held)]
 
 
 def _average(output: torch.Tensor) -> torch.Tensor:

@@ -35,12 +35,12 @@ def verify(
     >>> verify(codes, [0, 0, 1, 1]).auc
     1.0
     """
-    ids = pd.factorize(np.asarray(identities), sort=True)[0]
+    ids = pd.factorize(pd.Series(identities, dtype=object), sort=True)[0]
     named = np.flatnonzero(ids >= 0)
     codes, ids = np.asarray(codes, np.float64)[named], ids[named]
     if not np.isfinite(codes).all():
         raise ValueError(f"the code of row {named[(~np.isfinite(codes).all(1)).argmax()]} is not finite")
-    groups = np.zeros(len(ids)) if within is None else pd.factorize(np.asarray(within)[named])[0]
+    groups = np.zeros(len(ids)) if within is None else pd.factorize(pd.Series(within, dtype=object).iloc[named])[0]
     one, rng = of_one(ids), np.random.default_rng(seed)
     two = of_two(ids, most, rng, lambda a, b: (groups[a] == groups[b]) & (groups[a] >= 0))
     if one.shape[1] == 0 or two.shape[1] == 0:

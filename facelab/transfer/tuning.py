@@ -93,7 +93,7 @@ def tuned(
     some = heads.few(faces.identities, part, share, seed=seed)
     about = {
         "start": start.fingerprint,
-        "top": cache.code(top),
+        "top": cache.key(top),
         "faces": faces.fingerprint,
         "target": target,
     }

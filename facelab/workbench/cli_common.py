@@ -42,10 +42,18 @@ def elsewhere(address: str | None):
 
 
 def absolute(value: str) -> str:
-    """A text that names a file (or FILE:part) or a folder seen from here, as seen from anywhere; else the text."""
+    """A text that names a file (or FILE:part) or a folder seen from here, as seen from anywhere; else the text, as are
+    names of face sets and words without a dot or a slash."""
+    from facelab.faces import presets
+
     path, colon, part = value.partition(":")
-    there = Path(path).expanduser()
-    is_path = path and (there.is_file() or (os.sep in path and there.is_dir()))
+    if value in presets.PRESETS or not any(sign in path for sign in (os.sep, ".")):
+        return value
+    try:
+        there = Path(path).expanduser()
+        is_path = there.is_file() or (os.sep in path and there.is_dir())
+    except (OSError, RuntimeError):  # too long for a name, ~ of nobody
+        return value
     return f"{there.absolute()}{colon}{part}" if is_path else value
 
 

@@ -14,7 +14,7 @@ from facelab.faces import presets
 from facelab.workbench import folders, runs
 
 COMMAND = "facelab faces render"
-_OWN = re.compile(r"\d{5}\.(png|partial)|\.?labels\.csv.*")
+_OWN = re.compile(r"\d{5,}\.(png|partial)|\.?labels\.csv.*")
 
 
 def check(out: Path) -> None:

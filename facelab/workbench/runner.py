@@ -166,10 +166,14 @@ def _key(file: Path, parameters: dict, about: dict) -> str:
 
 def _stamp(folder: Path, value: str):
     """What a parameter that names a file (or FILE:part) or a folder depends on besides its name; None for others."""
-    path = folder / Path(value.partition(":")[0]).expanduser() if value else folder
-    if value and path.is_file():
+    try:
+        path = folder / Path(value.partition(":")[0]).expanduser() if value else folder
+        file, inner = value and path.is_file(), value and os.sep in value and path.is_dir()
+    except (OSError, RuntimeError):  # too long for a name, ~ of nobody
+        return None
+    if file:
         return cache.sha256(path)
-    if value and os.sep in value and path.is_dir():
+    if inner:
         inside = sorted(one for one in path.rglob("*") if one.is_file())
         return cache.digest(
             [[one.relative_to(path).as_posix(), one.stat().st_size, one.stat().st_mtime_ns] for one in inside]

@@ -134,17 +134,17 @@ def versions() -> dict[str, str | None]:
 
 
 def commit(folder: Path) -> dict | None:
-    """The commit checked out at `folder`, and whether tracked files differ from it or code that git does not know lies
-    there; None outside git."""
+    """The commit checked out at `folder`, and whether tracked files differ from it, Python files that git does not know
+    lie anywhere there or notebooks in `folder` itself (not those that a run wrote); None outside git."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        head, top = git("rev-parse", "HEAD"), git("rev-parse", "--show-toplevel")
+        head = git("rev-parse", "HEAD")
         changes = git("status", "--porcelain", "--untracked-files=no")
-        new = git("-C", top, "ls-files", "--others", "--exclude-standard", "--", "*.py", "*.ipynb")
+        new = git("ls-files", "--others", "--exclude-standard", "--", ":(top)*.py", ":(glob)*.ipynb")
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"id": head, "dirty": bool(changes or new)}

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import facelab as fl
+from facelab import tasks
 from facelab.faces import from_csv
 from facelab.faces.faceset import FaceSet
 from facelab.workbench import export
@@ -170,3 +171,20 @@ def test_names_that_are_long_or_no_utf8(photos):
     assert name in set(faces.labels["file"]) and len(faces.fingerprint) == 64
     long = photos / ("m" * 240 + ".csv")
     assert len(read(long, "path,age\nb.jpg,4\n")) == 1
+
+
+def test_words_stay_where_they_may_be_meant(photos, monkeypatch):
+    monkeypatch.setitem(tasks.TASKS, "beard", tasks.Task("beard", "classes", "accuracy", ("none", "1", "2")))
+    faces = read(photos / "mine.csv", "path,beard,code,age\na.png,none,007,\nb.jpg,1,NA,\n")
+    assert faces.encode("beard").tolist() == [0, 1] and faces.labels["code"].tolist() == ["007", "NA"]
+    assert np.isnan(faces.encode("age")).all() and np.isnan(faces.flip().encode("age")).all()
+
+
+def test_a_csv_of_any_name(photos):
+    assert len(read(photos / os.fsdecode(b"caf\xe9.csv"), "path,age\nb.jpg,4\n")) == 1
+
+
+def test_a_folder_in_the_place_of_a_picture_is_skipped(photos):
+    (photos / "dir.png").mkdir()
+    faces = read(photos / "mine.csv", "path,age\ndir.png,3\nb.jpg,4\n", broken="skip")
+    assert len(faces) == 1 and faces.report.skipped == (("dir.png", "cannot be read as an image"),)

@@ -34,6 +34,16 @@ def test_people_of_different_sets_are_different(names):
     assert len(set(ids[:, 1:].flat)) == 9  # and nobody else, the unnamed least of all
 
 
+def test_albums_stay_together_beside_people():
+    albums, people = make("a", album=["u1", "u1", "u2", None]), make("b", identity=list("xxyz"))
+    assert len(set(albums.identities)) == 3
+    for sets in ([albums, people], [people, albums]):
+        both = FaceSet.join(sets, "all")
+        ids = dict(zip(("a", "b") if sets[0] is albums else ("b", "a"), both.identities.reshape(2, 4), strict=True))
+        assert ids["a"][0] == ids["a"][1] and len(set(both.identities)) == 3 + 3
+    assert len(set(FaceSet.join([albums, albums], "all").identities)) == 6  # u1 of two sets are two
+
+
 def test_a_set_without_names_has_as_many_people_as_faces():
     ids = FaceSet.join([make("a", identity=list("xxyy")), make("b", seed=1)], "all").identities
     assert len(set(ids)) == 2 + 4 and ids[0] == ids[1]

@@ -209,6 +209,8 @@ def test_a_sweep_keeps_the_rest_as_asked():
 def test_bad_sweeps_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         sweep(person(1), *arguments, size=32, device="cpu")
+    with pytest.raises(ValueError, match="happy is swept: expression cannot be fixed at 'angry' as well"):
+        sweep(person(1), "happy", [1], size=32, device="cpu", expression="angry")
     with pytest.raises(ValueError, match="unknown field of a shot 'yow': did you mean 'yaw'"):
         sweep(person(1), "roll", [1], yow=3)
 

@@ -174,6 +174,25 @@ def test_fingerprint_knows_a_users_own_code_and_numbers():
     assert len(keys) == 6
 
 
+@pytest.mark.parametrize(
+    ("held", "other"),
+    [(torch.relu, torch.tanh), ([1, 2], [1, 3]), ({"a": 1.0}, {"a": 2.0}), (np.zeros(2000), np.ones(2000)),
+     (torch.zeros(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16))],
+    ids=("function", "list", "dict", "array", "bfloat16"),
+)  # fmt: skip
+def test_fingerprint_knows_whatever_a_users_own_layer_holds(held, other):
+    class Mine(nn.Module):
+        def __init__(self, held):
+            super().__init__()
+            self.conv, self.held = nn.Conv2d(3, 4, 3), held
+
+    def key(held):
+        torch.manual_seed(0)
+        return wrap(Mine(held), size=16).fingerprint
+
+    assert key(held) == key(held) != key(other)
+
+
 def test_fingerprint_of_a_hooked_net_is_never_the_same():
     net = wrap(small(), size=32)
     key = net.fingerprint

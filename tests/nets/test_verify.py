@@ -34,8 +34,8 @@ def test_a_code_that_is_all_group_is_chance_within_groups():
 
 def test_faces_without_a_name_are_in_no_pair():
     codes = np.array([[0.0], [0.1], [5.0], [5.1], [0.0], [9.0]])
-    for names in (["a", "a", "b", "b", None, None], [1.0, 1.0, 2.0, 2.0, np.nan, np.nan]):
-        found = verify(codes, names, within=[0, 0, 0, 0, 1, 1])
+    for names in (["a", "a", "b", "b", None, None], ["a", "a", "b", "b", np.nan, np.nan], [1, 1, 2, 2, np.nan, np.nan]):
+        found = verify(codes, names, within=["w", "w", "w", "w", np.nan, np.nan])
         assert (found.auc, found.same, found.different) == (1.0, 2, 4)
 
 

@@ -17,6 +17,7 @@ from facelab.faces.faceset import FaceSet
 from facelab.nets import torchvision_nets
 from facelab.workbench import doctor, runner, runs
 from facelab.workbench.cli import main
+from facelab.workbench.cli_common import absolute
 
 
 def facelab(*arguments):
@@ -306,3 +307,15 @@ class TestDoctor:
 
 def test_root_is_the_clone():
     assert (runs.root() / "pyproject.toml").is_file()
+
+
+def test_words_are_not_taken_for_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rendered" / "wild").mkdir(parents=True)
+    for name in ("identity", "0", "mine.csv"):
+        (tmp_path / name).write_text("x")
+    for value in ("rendered/wild", "identity", "0", "a" * 300, "~nobody-of-this-name/x", "", "mtfl"):
+        assert absolute(value) == value
+        assert runner._stamp(tmp_path / "notebooks", value) is None
+    assert absolute("mine.csv") == str(tmp_path / "mine.csv") and absolute("rendered") == "rendered"
+    assert absolute("./rendered") == str(tmp_path / "rendered")

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from facelab.faces import FaceSet
-from facelab.workbench import export
+from facelab.workbench import export, folders
 
 
 def tiny(n):
@@ -52,6 +52,9 @@ def test_pictures_that_only_look_like_an_exports_stay(tmp_path):
     with pytest.raises(ValueError, match=r"holds '20240131-120102\.png'"):
         export.write(tiny(2), tmp_path / "mine")
     assert len(list((tmp_path / "mine").iterdir())) == 4
+    folders.claim(tmp_path / "looked", "facelab look")
+    with pytest.raises(ValueError, match="looked is a folder of `facelab look`: expected one, new or empty"):
+        export.write(tiny(1), tmp_path / "looked")
 
 
 def test_the_files_a_set_was_read_from_keep_a_column_of_their_own(tmp_path):

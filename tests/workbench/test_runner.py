@@ -276,5 +276,11 @@ def test_commit_outside_and_inside_git(tmp_path):
     (tmp_path / "new.py").write_text("code that git does not know")
     assert runs.commit(tmp_path)["dirty"]
     (tmp_path / "new.py").unlink()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "01_x.ipynb").write_text("what a run wrote")
+    assert not runs.commit(tmp_path)["dirty"]
+    (tmp_path / "02_new.ipynb").write_text("a notebook that git does not know")
+    assert runs.commit(tmp_path)["dirty"]
+    (tmp_path / "02_new.ipynb").unlink()
     (tmp_path / "f").write_text("2")
     assert runs.commit(tmp_path)["dirty"]

@@ -17,8 +17,8 @@ def read(root: Path, files: list[str]) -> Listing:
     """fold_0_data.txt to fold_4_data.txt: user, picture, face, age group, gender. Aligned pictures first.
 
     `age_group` is one of the set's eight ("25–32"), `age` is given only for faces that have a number of years; a few
-    groups are mistyped and read as those they begin like. `user` is who owns the album, not who is seen; folds do not
-    share users, and neither do the parts of `FaceSet.assign`.
+    groups are mistyped and read as those they begin like. `album` is who owns the pictures, not who is seen; folds do
+    not share owners, and neither do the parts of `FaceSet.assign`.
     """
     folder = first(root, *IMAGES)
     if folder is None:
@@ -41,7 +41,7 @@ def read(root: Path, files: list[str]) -> Listing:
                 "gender": {"f": "female", "m": "male"}.get(gender),
                 "age": years,
                 "age_group": group,
-                "user": user,
+                "album": user,
                 "fold": fold,
             })  # fmt: skip
     return listed(rows, skipped)
@@ -66,7 +66,7 @@ SET = DataSet(
     name="adience",
     title="Adience",
     pictures=19_370,
-    labels=("gender", "age", "age_group", "fold", "user"),
+    labels=("gender", "age", "age_group", "fold", "album"),
     owner="Tal Hassner, Open University of Israel",
     terms="research; the photos' own Creative Commons licences; registration",
     layout="fold_0_data.txt to fold_4_data.txt and the folder aligned or faces",

@@ -1,5 +1,6 @@
 """Reading a set once: its files are listed, its pictures decoded side by side, and both kept in the cache."""
 
+import errno
 import json
 import logging
 import os
@@ -20,6 +21,14 @@ from facelab.faces.report import Report
 
 log = logging.getLogger(__name__)
 _FORM = 3  # raised when pictures are made square in another way, so that no stale set is read
+PASSING = (
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+)  # the next time it may do
 UNREADABLE, ABSENT, UNLABELLED = "cannot be read as an image", "listed, but not there", "there, but not listed"
 
 
@@ -148,9 +157,7 @@ def _write(folder: Path, listing: Listing, root: Path, name: str, size: int, bro
             begins = out.tell()
             for i, result in picture.read_all(range(len(listing)), decode, **jobs):
                 if isinstance(result, ValueError):
-                    if getattr(
-                        result.__cause__, "errno", None
-                    ):  # of the disk, not of the file: the next time it may be read
+                    if getattr(result.__cause__, "errno", None) in PASSING:
                         raise result.__cause__
                     skipped.append((file[i], UNREADABLE))
                     continue

@@ -249,7 +249,7 @@ def adience(root):
         (root / f"fold_{fold}_data.txt").write_text(head + row)
         name = f"aligned/7{fold}@N0/landmark_aligned_face.9.1_o.jpg"
         picture(root / name)
-        wanted[name] = {"age_group": group, "age": years, "gender": named, "fold": fold, "user": f"7{fold}@N0"}
+        wanted[name] = {"age_group": group, "age": years, "gender": named, "fold": fold, "album": f"7{fold}@N0"}
     return wanted
 
 

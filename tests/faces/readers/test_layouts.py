@@ -290,7 +290,7 @@ def test_an_album_is_in_one_part(layouts, tmp_path):
     table.write_text(table.read_text() + table.read_text().splitlines()[1].replace("1_o.jpg", "2_o.jpg") + "\n")
     shutil.copy(*(tmp_path / f"aligned/70@N0/landmark_aligned_face.9.{i}_o.jpg" for i in (1, 2)))
     faces = read("adience", tmp_path)
-    owners = faces.labels["user"].to_numpy()
+    owners = faces.labels["album"].to_numpy()
     assert len(faces) == 6 and len(np.unique(faces.identities)) == 5
     for seed in range(5):
         part = faces.assign((0.5, 0.5), seed=seed)
